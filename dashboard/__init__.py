@@ -1,0 +1,1 @@
+"""The dashboard: HTTP API, live feed and page over what the stream processor committed."""

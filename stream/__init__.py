@@ -1,0 +1,1 @@
+"""The stream processor: takes readings in, locates trackables, commits fixes exactly once."""
