@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from gateway.errors import UserError
+
 VERSION: Final = 1
 # A window of 5,000 iBeacons is about 350 kB; more in one message is not a gateway any more.
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
@@ -31,7 +33,7 @@ MAX_TELEMETRY_VALUES: Final = 32
 _SWAP: Final = sys.byteorder == "big"
 
 
-class ReadingsError(ValueError):
+class ReadingsError(UserError, ValueError):
     """A message that is not a valid batch of readings.
 
     Attributes:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
+from gateway.errors import UserError
 from gateway.readings import is_beacon, is_name
 from stream.geometry import Point, ring_fault
 
@@ -29,7 +30,7 @@ Ring = list[Point]
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
-class SiteError(ValueError):
+class SiteError(UserError, ValueError):
     """A site document that cannot be used.
 
     Attributes:

@@ -1,0 +1,16 @@
+"""The root of the errors a user sees.
+
+    UserError
+    +-- gateway.config.ConfigError
+    +-- gateway.readings.ReadingsError
+    +-- stream.site.SiteError
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """An error whose message is one sentence for a person: what, where, how to mend it.
+
+    The command line prints the sentence without a traceback and exits with 2.
+    """
