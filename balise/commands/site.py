@@ -61,15 +61,15 @@ def summary(site: Site) -> list[str]:
     of_kinds = ", ".join(_count(n, kind) for kind, n in sorted(kinds.items()))
     size = f"{x1 - x0:.1f} x {y1 - y0:.1f} m, {_count(len(site.floors), 'floor')}"
     parts = {
-        "gateway": site.gateways,
-        "obstacle": site.obstacles,
-        "zone": site.zones,
-        "slot": site.slots,
+        "gateway": len(site.gateways),
+        "obstacle": len(site.obstacles),
+        "zone": len(site.zones),
+        "slot": len(site.slots),
     }
     worn = f"{_count(len(site.trackables), 'trackable')} wearing {_count(beacons, 'beacon')}"
     lines = [
         f"site {site.id}: {site.name} ({site.timezone}), {size}",
-        "  " + ", ".join(_count(len(rows), name) for name, rows in parts.items()),
+        "  " + ", ".join(_count(n, name) for name, n in parts.items()),
         f"  {worn}: {of_kinds}" if of_kinds else f"  {worn}",
     ]
     if len(site.gateways) < MIN_GATEWAYS:
