@@ -36,7 +36,7 @@ class GatewayCounts(msgspec.Struct):
 
 
 class Unassigned(msgspec.Struct):
-    """A beacon that belongs to no trackable: the last time it was heard loudest."""
+    """A beacon that belongs to no trackable: how loud, where loudest, when last, adverts in all."""
 
     beacon: str
     gateway: str
