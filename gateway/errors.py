@@ -1,6 +1,9 @@
 """The root of the errors a user sees.
 
+The tree in full:
+
     UserError
+    +-- gateway.broker_url.BrokerUrlError
     +-- gateway.config.ConfigError
     +-- gateway.readings.ReadingsError
     +-- stream.site.SiteError

@@ -154,9 +154,7 @@ def decode(payload: bytes) -> Batch:
             "payload-size", f"the message has {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}"
         )
     try:
-        raw: _Packed | _Columns = (
-            _from_json(payload) if payload[:1] == b"{" else _unpack(payload)
-        )
+        raw: _Packed | _Columns = _from_json(payload) if payload[:1] == b"{" else _unpack(payload)
     except msgspec.ValidationError as error:
         raise ReadingsError("shape", f"not a readings message: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -183,9 +181,7 @@ def _checked(raw: _Packed | _Columns) -> Batch:
         raise ReadingsError("shape", f"v is {raw.v}; this version reads v {VERSION}")
     for key in ("gateway", "boot"):
         if not is_name(getattr(raw, key)):
-            raise ReadingsError(
-                "value", f"{key} must be printable, without blanks or any of / + #"
-            )
+            raise ReadingsError("value", f"{key} must be printable, without blanks or any of / + #")
     if not 0.0 < raw.t < MAX_T:
         raise ReadingsError("value", f"t is {raw.t}; Unix seconds are expected")
     if not 0.0 < raw.window <= MAX_WINDOW_S:

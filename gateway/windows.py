@@ -117,6 +117,4 @@ class Windows:
             counts.append(int(n))
             strongest.append(peak)
             spreads.append(math.sqrt(max(0.0, squares / n - mean * mean)))
-        return Window(
-            (index + 1) * self.length, list(window), means, counts, strongest, spreads
-        )
+        return Window((index + 1) * self.length, list(window), means, counts, strongest, spreads)
