@@ -53,7 +53,8 @@ class Areas:
     """Which of many polygons a point is in.
 
     Args:
-        rings: the polygons; where several hold a point the smallest wins, being the most telling.
+        rings: the polygons; where several hold a point the smallest wins, being the most telling
+            (of equals the last).
         floors: for each, the row of its floor.
     """
 
@@ -68,14 +69,17 @@ class Areas:
             shapely.prepare(polygon)
 
     def locate(self, x: Floats, y: Floats, floor: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-        """The row of the smallest polygon that holds each point, or -1. All shapes (n,)."""
+        """The row of the smallest polygon that holds each point, or -1. All shapes (n,).
+
+        An edge belongs to its polygon, for fixes that are held in at a wall lie on it.
+        """
         found = np.full(len(x), -1, np.int32)
         # Largest first, so that a smaller one overwrites.
         for row, level, polygon in zip(self._rows, self._floors, self._polygons, strict=True):
             x0, y0, x1, y1 = polygon.bounds
             near = np.flatnonzero((floor == level) & (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1))
             if len(near):
-                inside = shapely.contains_xy(polygon, x[near], y[near])
+                inside = shapely.intersects_xy(polygon, x[near], y[near])
                 found[near[inside]] = row
         return found
 
