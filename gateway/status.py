@@ -5,13 +5,14 @@ Birth and health are published by the gateway, the will by the broker in its nam
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from gateway.readings import ReadingsError
 
 MAX_STATUS_BYTES: Final = 16 * 1024
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
 class Status(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
@@ -41,10 +42,10 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     version: str = ""
     window: float = 0.0
     scanner: str = ""
-    adverts: int = 0
-    published: int = 0
-    dropped: int = 0
-    spooled: int = 0
+    adverts: _Count = 0
+    published: _Count = 0
+    dropped: _Count = 0
+    spooled: _Count = 0
     uptime: float = 0.0
     error: str = ""
 
@@ -65,5 +66,5 @@ def decode_status(payload: bytes) -> Status:
         return _decode(payload)
     except msgspec.ValidationError as error:
         raise ReadingsError("shape", f"not a status message: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReadingsError("encoding", f"not JSON: {error}") from error
