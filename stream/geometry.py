@@ -27,7 +27,8 @@ def ring_fault(ring: list[Point]) -> str | None:
         return "a corner is not a finite number of metres"
     polygon = shapely.Polygon(ring)
     if not polygon.is_valid:
-        return f"the polygon is not simple: {shapely.is_valid_reason(polygon)}"
+        reason = str(shapely.is_valid_reason(polygon))
+        return f"the polygon is not simple: {reason.replace('[', ' at [')}"
     if polygon.area < MIN_AREA_M2:
         return "the polygon has no area"
     return None

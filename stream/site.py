@@ -22,6 +22,7 @@ from stream.geometry import Point, ring_fault
 
 MAX_FLOORS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024
+MAX_REASON_CHARS: Final = 300
 # Live positions travel as unsigned 16-bit centimetres from the site's corner.
 MAX_EXTENT_M: Final = 655.0
 # Fixes hold float32 metres, exact to a millimetre up to here; map coordinates would lose more.
@@ -55,10 +56,17 @@ class SiteError(UserError, ValueError):
     """
 
     def __init__(self, source: str, key: str, reason: str) -> None:
+        # Both may quote the document, which may hold anything; a sentence is one short line.
+        key, reason = _one_line(key), _one_line(reason)
         super().__init__(f"{source}: {key}: {reason}" if key else f"{source}: {reason}")
         self.source: Final = source
         self.key: Final = key
         self.reason: Final = reason
+
+
+def _one_line(text: str) -> str:
+    short = text if len(text) <= MAX_REASON_CHARS else f"{text[:MAX_REASON_CHARS]}..."
+    return "".join(c if c.isprintable() else "?" for c in short)
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -29,7 +29,7 @@ L_SHAPE: list[Point] = [(0.0, 0.0), (6.0, 0.0), (6.0, 2.0), (2.0, 2.0), (2.0, 6.
         ([(0.0, 0.0), (1.0, math.inf), (1.0, 1.0)], "a corner is not a finite number of metres"),
         (
             [(0.0, 0.0), (2.0, 2.0), (2.0, 0.0), (0.0, 2.0)],
-            "the polygon is not simple: Self-intersection[1 1]",
+            "the polygon is not simple: Self-intersection at [1 1]",
         ),
         ([(0.0, 0.0), (0.05, 0.0), (0.05, 0.05), (0.0, 0.05)], "the polygon has no area"),
     ],
