@@ -1,0 +1,112 @@
+"""Finding trackables: filters and keyset paging over the live table, as a function of values.
+
+Pages go by id, so that a page asked for later neither repeats nor skips what was there all the
+time, whatever was added or removed in between.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from bisect import bisect_right
+from typing import Final, NamedTuple
+
+from dashboard.positions import Positions
+from stream.site import Kind, Site
+
+MAX_CURSOR_CHARS: Final = 1_024
+
+
+class CursorError(ValueError):
+    """A cursor that none of our pages gave out."""
+
+
+class Query(NamedTuple):
+    """What is looked for; None leaves a filter out.
+
+    Attributes:
+        kind: the trackables' kind.
+        zone: row of the zone they were last in.
+        floor: row of the floor they were last on.
+        text: part of the id, name or SKU, whatever the case.
+    """
+
+    kind: Kind | None = None
+    zone: int | None = None
+    floor: int | None = None
+    text: str = ""
+
+
+class Catalogue:
+    """A site's trackables in order of id; made once for a site version."""
+
+    def __init__(self, site: Site) -> None:
+        self.site: Final = site
+        order = sorted(range(len(site.trackables)), key=lambda row: site.trackables[row].id)
+        self._rows: Final = order
+        self._ids: Final = [site.trackables[row].id for row in order]
+        # Lines keep a text from matching across two fields.
+        self._texts: Final = [
+            f"{part.id}\n{part.name}\n{part.sku or ''}".casefold()
+            for part in (site.trackables[row] for row in order)
+        ]
+
+    def page(
+        self, positions: Positions, query: Query, after: str | None, limit: int
+    ) -> tuple[list[int], str | None]:
+        """Rows of one page in order of id, and the cursor of the next, None when it is the last.
+
+        Args:
+            positions: the live table of this very site.
+            query: the filters.
+            after: the last page's cursor.
+            limit: most rows.
+
+        Raises:
+            CursorError: for a cursor that is none.
+        """
+        start = 0 if after is None else bisect_right(self._ids, decode_cursor(after))
+        text = query.text.casefold()
+        found: list[int] = []
+        for place in range(start, len(self._rows)):
+            if text and text not in self._texts[place]:
+                continue
+            row = self._rows[place]
+            if _fits(positions, row, query):
+                if len(found) == limit:
+                    return found, encode_cursor(self.site.trackables[found[-1]].id)
+                found.append(row)
+        return found, None
+
+
+def _fits(positions: Positions, row: int, query: Query) -> bool:
+    if query.kind is not None and positions.site.trackables[row].kind != query.kind:
+        return False
+    if query.zone is None and query.floor is None:
+        return True
+    if positions.t[row] <= 0.0:
+        return False
+    last = positions.last[row]
+    return (query.zone is None or last["zone"] == query.zone) and (
+        query.floor is None or last["floor"] == query.floor
+    )
+
+
+def encode_cursor(id_: str) -> str:
+    """The cursor that stands after an id."""
+    return base64.urlsafe_b64encode(id_.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """The id a cursor stands after.
+
+    Raises:
+        CursorError: it was not made by `encode_cursor`.
+    """
+    try:
+        if len(cursor) > MAX_CURSOR_CHARS:
+            raise ValueError("too long")
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded.encode("ascii"), b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise CursorError("`after` is not a cursor of this API; leave it out") from error

@@ -1,0 +1,248 @@
+"""Where everything is: the last fix of every trackable and its recent track, as columns.
+
+Fed with ticks and with the fixes of a stored state, in any mixture: a fix counts only when it is
+newer than what is known, so feeding twice changes nothing. Rows always are those of the newest
+site version; what was written under another version is translated by id. Knows no store, no
+socket and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.fixes import FIX, NONE, Fixes, TickFixes, empty
+from stream.site import KINDS, Site
+
+Times = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+_Rows = npt.NDArray[np.int64]
+
+# Two minutes at two ticks a second: the trail a person looks at.
+TRACK_POINTS: Final = 240
+# The rings of all trackables together stay below this; a site of 100,000 gets shorter tracks.
+TRACK_BYTES: Final = 64 * 1024 * 1024
+MIN_TRACK_POINTS: Final = 8
+# Other versions whose ticks can be read: workers change over within a step of each other.
+MAX_VERSIONS: Final = 4
+
+POINT: Final = np.dtype(
+    [("t", "<f8"), ("x", "<f4"), ("y", "<f4"), ("accuracy", "<f4"), ("floor", "<u2")]
+)
+"""One point of a track: Unix seconds, metres, metres, metres, row in site.floors."""
+Points = npt.NDArray[np.void]
+"""An array of POINT."""
+
+
+class Moves(NamedTuple):
+    """What a tick changed: `t` its end in Unix seconds, `fixes` by rows of the present site."""
+
+    t: float
+    fixes: Fixes
+
+
+class _Layout(NamedTuple):
+    """How another version's rows read today, -1 (or NONE for zones) where the part is gone."""
+
+    trackables: _Rows
+    floors: _Rows
+    zones: _Rows
+
+
+class Positions:
+    """The live table.
+
+    Args:
+        site: the site document in use.
+        version: its version.
+
+    Attributes:
+        site: the newest document.
+        version: its version.
+        tick: end of the newest tick taken in, Unix seconds, 0 before the first.
+        t: time of each trackable's last fix, 0 when never located; shape (trackables,).
+        last: each trackable's last fix, FIX; shape (trackables,).
+    """
+
+    def __init__(self, site: Site, version: int) -> None:
+        self.tick = 0.0
+        self._others: OrderedDict[int, Site] = OrderedDict()
+        self._layouts: dict[int, _Layout] = {}
+        self._install(site, version)
+
+    def _install(self, site: Site, version: int) -> None:
+        count = len(site.trackables)
+        self.site = site
+        self.version = version
+        self.t: Times = np.zeros(count)
+        self.last: Fixes = empty(count)
+        self.last["trackable"] = np.arange(count)
+        self.last["zone"] = NONE
+        self._row = {part.id: row for row, part in enumerate(site.trackables)}
+        self._kinds = np.array([KINDS.index(part.kind) for part in site.trackables], np.int64)
+        points = TRACK_BYTES // (max(count, 1) * POINT.itemsize)
+        self._points = int(np.clip(points, MIN_TRACK_POINTS, TRACK_POINTS))
+        # Zeroed memory is only taken from the system where a track is written.
+        self._ring = np.zeros((count, self._points), POINT)
+        self._written = np.zeros(count, np.int64)
+
+    def knows(self, version: int) -> bool:
+        """Whether ticks of that version can be applied."""
+        return version == self.version or version in self._others
+
+    def learn(self, site: Site, version: int) -> None:
+        """Takes another version's document, so that its ticks can be read."""
+        self._others[version] = site
+        self._layouts.pop(version, None)
+        while len(self._others) > MAX_VERSIONS:
+            gone, _ = self._others.popitem(last=False)
+            self._layouts.pop(gone, None)
+
+    def change_site(self, site: Site, version: int) -> None:
+        """Makes another document the present one; what is known follows by id."""
+        old_site, old_version = self.site, self.version
+        old_t, old_last, old_ring, old_written = self.t, self.last, self._ring, self._written
+        self._layouts.clear()
+        self._others.pop(version, None)
+        self._install(site, version)
+        self.learn(old_site, old_version)
+
+        layout = self._layout(old_version)
+        fixes, times = _translated(old_last, old_t, layout)
+        known = times > 0.0
+        rows = fixes["trackable"][known]
+        self.last[rows] = fixes[known]
+        self.t[rows] = times[known]
+
+        # The newest points of every ring, oldest first; unwritten ones are zero and have no time.
+        keep = min(self._points, old_ring.shape[1])
+        kept = np.flatnonzero(layout.trackables >= 0)
+        places = (old_written[kept, None] - keep + np.arange(keep)) % old_ring.shape[1]
+        moved = old_ring[kept[:, None], places]
+        floors = layout.floors[moved["floor"]] if len(layout.floors) else moved["floor"]
+        moved["t"][floors < 0] = 0.0
+        moved["floor"] = np.maximum(floors, 0)
+        self._ring[layout.trackables[kept], :keep] = moved
+        self._written[layout.trackables[kept]] = keep
+
+    def apply(self, tick: TickFixes) -> Moves:
+        """Takes a tick in and says what moved; a tick fed again moves nothing.
+
+        Raises:
+            KeyError: for a version that is not known; `learn` it first.
+        """
+        times = np.full(len(tick.fixes), tick.t)
+        self.tick = max(self.tick, tick.t)
+        return Moves(tick.t, self._take(tick.fixes, times, tick.version))
+
+    def merge(self, fixes: Fixes, times: Times, version: int, tick: float) -> Moves:
+        """Takes the last fixes of a stored state in.
+
+        Args:
+            fixes: FIX by the rows of `version`; shape (n,).
+            times: when each was made, Unix seconds; shape (n,).
+            version: the state's site version.
+            tick: the state's last tick, Unix seconds.
+
+        Raises:
+            KeyError: for a version that is not known; `learn` it first.
+        """
+        self.tick = max(self.tick, tick)
+        return Moves(tick, self._take(fixes, times, version))
+
+    def row(self, trackable: str) -> int | None:
+        """The row of a trackable's id, or None."""
+        return self._row.get(trackable)
+
+    def snapshot(self) -> tuple[Fixes, Times]:
+        """All last fixes in order of row, and when each was made (Unix seconds)."""
+        known = self.t > 0.0
+        return self.last[known], self.t[known]
+
+    def track(self, row: int, seconds: float) -> Points:
+        """A trackable's recent points, POINT, oldest first.
+
+        Args:
+            row: in site.trackables.
+            seconds: how far back from its last fix.
+        """
+        first = int(self._written[row]) - self._points
+        points = self._ring[row][(first + np.arange(self._points)) % self._points]
+        recent: Points = points[(points["t"] > 0.0) & (points["t"] >= self.t[row] - seconds)]
+        return recent
+
+    def track_seconds(self, row: int) -> float:
+        """How far back the ring of a trackable reaches, in seconds."""
+        points = self.track(row, np.inf)
+        return float(points["t"][-1] - points["t"][0]) if len(points) else 0.0
+
+    def occupancy(self, heard_within: float) -> Counts:
+        """Trackables in each zone by kind; shape (zones, kinds).
+
+        Args:
+            heard_within: seconds before the newest tick; those last located earlier do not count.
+        """
+        zones = len(self.site.zones)
+        there = (self.t > 0.0) & (self.t >= self.tick - heard_within)
+        there &= self.last["zone"] < zones
+        cells = self.last["zone"][there].astype(np.int64) * len(KINDS) + self._kinds[there]
+        return np.bincount(cells, minlength=zones * len(KINDS)).reshape(zones, len(KINDS))
+
+    def _take(self, fixes: Fixes, times: Times, version: int) -> Fixes:
+        if version != self.version:
+            fixes, times = _translated(fixes, times, self._layout(version))
+        rows = fixes["trackable"].astype(np.int64)
+        # A damaged entry must not crash the dashboard; rows outside the site cannot be shown.
+        fits = (rows < len(self.t)) & (fixes["floor"] < len(self.site.floors))
+        newer = fits & (times > np.take(self.t, rows, mode="clip")) if len(self.t) else fits
+        if not newer.all():
+            fixes, times, rows = fixes[newer], times[newer], rows[newer]
+        self.last[rows] = fixes
+        self.t[rows] = times
+        points = np.empty(len(rows), POINT)
+        points["t"] = times
+        for name in ("x", "y", "accuracy", "floor"):
+            points[name] = fixes[name]
+        self._ring[rows, self._written[rows] % self._points] = points
+        self._written[rows] += 1
+        return fixes
+
+    def _layout(self, version: int) -> _Layout:
+        layout = self._layouts.get(version)
+        if layout is None:
+            other = self._others[version]
+            layout = self._layouts[version] = _Layout(
+                _places(other.trackables, self._row),
+                _places(other.floors, _rows(self.site.floors)),
+                _places(other.zones, _rows(self.site.zones)),
+            )
+        return layout
+
+
+def _rows(parts: list[Any]) -> dict[str, int]:
+    return {part.id: row for row, part in enumerate(parts)}
+
+
+def _places(parts: list[Any], rows: dict[str, int]) -> _Rows:
+    return np.array([rows.get(part.id, -1) for part in parts], np.int64)
+
+
+def _translated(fixes: Fixes, times: Times, layout: _Layout) -> tuple[Fixes, Times]:
+    """The fixes by the present rows; those whose trackable or floor is gone are left out."""
+    fits = (fixes["trackable"] < len(layout.trackables)) & (fixes["floor"] < len(layout.floors))
+    fixes, times = fixes[fits], times[fits]
+    rows = layout.trackables[fixes["trackable"]]
+    floors = layout.floors[fixes["floor"]]
+    there = (rows >= 0) & (floors >= 0)
+    out = fixes[there].astype(FIX)  # a copy: the ones given are not ours to change
+    out["trackable"] = rows[there]
+    out["floor"] = floors[there]
+    # One more place at the end stands for every zone that is gone or was NONE.
+    zones = np.append(layout.zones, -1)
+    mapped = zones[np.minimum(out["zone"], len(layout.zones))]
+    out["zone"] = np.where(mapped < 0, NONE, mapped)
+    out["zone_probability"][mapped < 0] = 0.0
+    return out, times[there]
