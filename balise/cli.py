@@ -17,7 +17,7 @@ from typing import Final, NoReturn, Protocol, cast
 
 from gateway.errors import UserError
 
-COMMANDS: Final = ("site",)
+COMMANDS: Final = ("demo", "up", "dashboard", "site")
 """Names of the modules in balise.commands, in the order of the help."""
 
 # What `pip install 'balise[server]'` brings; a gateway does without.
@@ -109,6 +109,9 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="balise",
         description="Locates goods, pickers and visitors from Bluetooth LE beacons, in real time.",
+        epilog="@FILE among the arguments stands for the lines of FILE, one argument each: "
+        "a password in a URL is then not seen by everyone who lists the processes.",
+        fromfile_prefix_chars="@",
     )
     parser.add_argument("--version", action="version", version=f"balise {own_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
