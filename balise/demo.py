@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from balise.data import DataDirectory
-from balise.embedded import LOOPBACK, free_port, is_free
+from balise.embedded import LOOPBACK, is_free
 from balise.supervisor import Supervisor
 from balise.up import Running, Settings, UpError, balise, bring_up
 from gateway.radio.warehouse import warehouse
@@ -89,9 +89,9 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
 
 
 def choose_port(asked: int | None, say: Callable[[str], None]) -> int:
-    """The port asked for, or the first free one from 8000, said when it is another."""
+    """The port asked for (0: any), or the first free one from 8000, said when it is another."""
     if asked is not None:
-        return asked or free_port()
+        return asked
     for port in range(PORT, PORT + _PORTS_TRIED):
         if is_free(LOOPBACK, port):
             if port != PORT:

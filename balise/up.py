@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -38,7 +38,7 @@ class Settings:
     Attributes:
         site: the site to serve.
         data: directory of the embedded servers' data.
-        host, port: where the page is served.
+        host, port: where the page is served; port 0 for a free one.
         token_file: as of `balise dashboard`.
         mqtt: a broker's URL, None for the embedded one.
         redis: a store's URL, None for the embedded one.
@@ -87,6 +87,8 @@ async def bring_up(supervisor: Supervisor, settings: Settings) -> Running:
         UserError: one sentence about what is in the way.
     """
     check(settings)
+    if settings.port == 0:
+        settings = replace(settings, port=free_port(settings.host))
     mqtt, redis, lines = await _servers(supervisor, settings)
     version = await _import(settings, redis)
     names = []
@@ -108,10 +110,14 @@ def check(settings: Settings) -> None:
     """Finds what would only show after half of it has started.
 
     Raises:
-        UpError: one sentence.
+        UserError: one sentence.
     """
     if not 1 <= settings.workers <= MAX_WORKERS:
         raise UpError(f"--workers is {settings.workers}; 1 to {MAX_WORKERS} are fine")
+    if settings.token_file is not None or settings.host != LOOPBACK:
+        from dashboard.access import check_bind, read_token  # 200 ms that a demo does not need
+
+        check_bind(settings.host, read_token(settings.token_file) if settings.token_file else None)
     if settings.mqtt is not None:
         parse_broker_url(settings.mqtt)
     elif settings.mqtt_host not in (LOOPBACK, "::1", "localhost") and not settings.mqtt_users:
