@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from gateway.adverts import Advert
 
 # uint16 of the wire; a beacon at 20 ms over a 60 s window sends 3,000.
 MAX_ADVERTS: Final = 65_535
+# Windows that adverts may be collected for before anybody closes them.
+MAX_OPEN: Final = 4_096
+# A longer gap is a suspended machine or a clock that was set, not a gateway that heard nothing.
+MAX_GAP_S: Final = 60.0
 
 
 class Window(NamedTuple):
@@ -46,6 +50,11 @@ class Windows:
         max_beacons: beacons kept in one window; adverts of further ones are counted in `dropped`.
         grace: seconds that an advert may come after its window's end and still be taken
             (a scanner's callback is never exactly on time).
+
+    Attributes:
+        dropped: adverts not taken because a bound was reached, or thrown away because the clock
+            was set back.
+        late: adverts for windows already closed.
     """
 
     def __init__(self, length: float, *, max_beacons: int = 5_000, grace: float = 0.0) -> None:
@@ -68,7 +77,12 @@ class Windows:
         if index <= self._closed:
             self.late += 1
             return
-        window = self._open.setdefault(index, {})
+        window = self._open.get(index)
+        if window is None:
+            if len(self._open) >= MAX_OPEN:
+                self.dropped += 1
+                return
+            window = self._open[index] = {}
         sums = window.get(advert.beacon)
         rssi = advert.rssi
         if sums is None:
@@ -90,17 +104,34 @@ class Windows:
 
         An empty window is news too: the gateway is alive and heard nothing. After a gap longer
         than a minute (a suspended machine, a clock that was set) the empty ones are left out.
+        When the clock was set back by more than a window, everything begins anew at `now`.
         """
         last = self._index(now - self.grace) - 1
         if self._closed is None:
             self._closed = last
             return
+        if last < self._closed - 1:
+            self._begin_anew(last)
+            return
         first = self._closed + 1
-        if (last - first) * self.length > 60.0:
-            first = min([last, *(index for index in self._open)])
-        for index in range(first, last + 1):
+        indices: Iterable[int] = range(first, last + 1)
+        if (last - first) * self.length > MAX_GAP_S:
+            indices = sorted({last, *(index for index in self._open if index <= last)})
+        for index in indices:
             self._closed = index
             yield self._summary(index, self._open.pop(index, {}))
+
+    def flush(self) -> Iterator[Window]:
+        """Closes every window that holds adverts, ended or not: the end of a recording."""
+        for index in sorted(self._open):
+            self._closed = index
+            yield self._summary(index, self._open.pop(index))
+
+    def _begin_anew(self, last: int) -> None:
+        """Follows a clock that was set back: what was stamped by the old one is given up."""
+        self._closed = last
+        for index in [index for index in self._open if index > last + 1]:
+            self.dropped += sum(int(sums[0]) for sums in self._open.pop(index).values())
 
     def _index(self, t: float) -> int:
         # The window [k * length, (k + 1) * length) has index k.
