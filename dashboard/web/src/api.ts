@@ -1,0 +1,133 @@
+/** The HTTP API as the page uses it: shapes of answers, and errors as one sentence. */
+
+import type { GatewayState, Kind } from "./live/protocol";
+
+export type Point = [number, number];
+
+export interface SiteDocument {
+  id: string;
+  name: string;
+  timezone: string;
+  version: number;
+  floors: { id: string; name: string; level: number; outline: Point[] }[];
+  gateways?: { id: string; floor: string; position: number[] }[];
+  obstacles?: { id: string; floor: string; kind: "rack" | "wall"; polygon: Point[] }[];
+  zones?: { id: string; floor: string; name: string; kind: string; polygon: Point[] }[];
+  trackables?: { id: string; name: string; kind: Kind; beacons: string[]; sku?: string }[];
+}
+
+export interface Position {
+  x: number;
+  y: number;
+  floor: string;
+  accuracy: number;
+  zone: string | null;
+  t: number;
+  age_s: number;
+}
+
+export interface Trackable {
+  id: string;
+  name: string;
+  kind: Kind;
+  beacons: string[];
+  sku: string | null;
+  quantity: number | null;
+  position: Position | null;
+}
+
+export interface TrackPoint {
+  t: number;
+  x: number;
+  y: number;
+  floor: string;
+}
+
+export interface ZoneOccupancy {
+  id: string;
+  name: string;
+  kind: string;
+  floor: string;
+  total: number;
+  by_kind: Partial<Record<Kind, number>>;
+}
+
+export interface Gateway {
+  id: string;
+  floor: string;
+  position: number[];
+  state: GatewayState;
+  reason: string;
+  rate: number;
+  age_s: number | null;
+  version: string;
+  scanner: string;
+  readings: number;
+  missing: number;
+}
+
+export interface UnassignedBeacon {
+  beacon: string;
+  rssi: number;
+  gateway: string;
+  t: number;
+  n: number;
+}
+
+/** An answer that is not what was asked for; the message is a sentence for a person. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+/** An address of the API, wherever the page is mounted. */
+export function address(path: string): URL {
+  return new URL(`api/v1/${path}`, document.baseURI);
+}
+
+export function liveAddress(): string {
+  const url = address("live");
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return request<T>(path, signal ? { signal } : {});
+}
+
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  return request<T>(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function request<T>(path: string, options: RequestInit): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(address(path), options);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError("The server cannot be reached.", 0);
+  }
+  if (!answer.ok) throw new ApiError(await sentence(answer), answer.status);
+  return (await answer.json()) as T;
+}
+
+/** Says a problem document (RFC 9457) in its own words. */
+async function sentence(answer: Response): Promise<string> {
+  try {
+    const problem = (await answer.json()) as { detail?: unknown; title?: unknown };
+    for (const said of [problem.detail, problem.title]) {
+      if (typeof said === "string" && said !== "") return said;
+    }
+  } catch {
+    // Not JSON: a proxy's page, say.
+  }
+  return `The server answered ${answer.status}.`;
+}
