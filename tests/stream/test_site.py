@@ -392,3 +392,59 @@ def test_the_fuzz_reaches_both_outcomes() -> None:
     """The mutations leave some documents valid: both ways through the parser are tried."""
     assert _taken_or_refused(changed(("zones", 0, "name"), "Out")) is not None
     assert _taken_or_refused(changed(("zones", 0, "name"), 3)) is None
+
+
+PAGE: Final = (ROOT / "docs/site.md").read_text("utf-8")
+PARTS: Final = {
+    "floors": contract.Floor,
+    "gateways": contract.GatewayPlace,
+    "obstacles": contract.Obstacle,
+    "zones": contract.Zone,
+    "slots": contract.Slot,
+    "trackables": contract.Trackable,
+}
+
+
+def test_the_example_of_the_page_is_a_site_with_every_key() -> None:
+    """The example in docs/site.md is valid, and shows each key of the contract at least once."""
+    (text,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    parse_site(text.encode(), "docs/site.md")
+    document = json.loads(text)
+    assert set(document) == set(Site.__struct_fields__)
+    for name, part in PARTS.items():
+        assert {key for member in document[name] for key in member} == set(part.__struct_fields__)
+
+
+def test_the_page_explains_every_key_and_limit() -> None:
+    """Each list has a table with each of its keys, and the numbers are those of the code."""
+    for name, part in PARTS.items():
+        (table,) = re.findall(rf"^`{name}`:.*?(?=^`|^## )", PAGE, re.MULTILINE | re.DOTALL)
+        told = {
+            key
+            for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+            for key in re.findall(r"`(\w+)`", row)
+        }
+        assert told == set(part.__struct_fields__), name
+    for limit in (
+        f"1 to {contract.MAX_FLOORS}.",
+        f"at most {contract.MAX_EXTENT_M:.0f} m long",
+        f"within {contract.MAX_FROM_ORIGIN_M / 1000:.0f} km",
+        f"within {contract.MAX_OUTSIDE_M:.0f} m of its",
+        f"-{contract.MAX_LEVEL} to {contract.MAX_LEVEL}",
+        f"at most {contract.MAX_BEACONS} beacons",
+        f"at most {contract.MAX_DOCUMENT_BYTES // 2**20} MiB",
+        f"1 to {contract.MAX_ID_CHARS} characters",
+    ):
+        assert limit in PAGE, limit
+    assert all(f"`{kind}`" in PAGE for kind in contract.KINDS)
+
+
+def test_the_error_of_the_page_is_the_one_that_is_given() -> None:
+    """The sentence that docs/site.md shows comes from the code."""
+    (shown,) = re.findall(r"^ +(hall\.json: .*)$", PAGE, re.MULTILINE)
+    (text,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    document = json.loads(text)
+    document["gateways"][3]["floor"] = "2"
+    with pytest.raises(SiteError) as caught:
+        parse_site(json.dumps(document).encode(), "hall.json")
+    assert str(caught.value) == shown
