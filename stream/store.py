@@ -25,12 +25,13 @@ from stream.events import Event, decode_event
 from stream.fixes import TickFixes, unpack
 from stream.keys import SiteKeys
 from stream.partition import MAX_PARTITIONS
-from stream.site import Site, encode_site, parse_site
+from stream.site import Site, SiteError, encode_site, parse_site
 from stream.summary import Summary, decode_summary
 
 __all__ = [
     "GatewayRecord",
     "IngestHealth",
+    "SiteAbsent",
     "Snapshot",
     "StaleSite",
     "Store",
@@ -64,6 +65,10 @@ class StaleSite(StoreError):  # noqa: N818  # a state of the site, named as one
         self.current: Final = current
 
 
+class SiteAbsent(StoreError):  # noqa: N818  # a state of the store, named as one
+    """The store does not hold the site, or not in the version asked for."""
+
+
 class Snapshot(NamedTuple):
     """A partition's committed state and the id of its last stored tick, of one moment."""
 
@@ -94,6 +99,7 @@ class IngestHealth(msgspec.Struct, frozen=True):
         refused: messages refused since then.
         rate: readings a second over the last interval.
         waiting: messages in hand that the store does not have yet.
+        lag: the longest a message waited here over the last interval, seconds.
         held_back: whether it makes the broker wait because the workers are too far behind.
         connected: whether the broker is connected.
     """
@@ -105,6 +111,7 @@ class IngestHealth(msgspec.Struct, frozen=True):
     refused: int = 0
     rate: float = 0.0
     waiting: int = 0
+    lag: float = 0.0
     held_back: bool = False
     connected: bool = False
 
@@ -201,17 +208,21 @@ class Store:
         """A version of the site, the current one by default.
 
         Raises:
-            StoreError: the store does not hold it.
+            SiteAbsent: the store does not hold it.
+            StoreError: it cannot be read.
         """
         number = await self.site_version() if version is None else version
         text = await self.link.call("GET", self.keys.document(number)) if number else None
         if text is None:
             which = "" if version is None else f" version {version} of"
-            raise StoreError(
+            raise SiteAbsent(
                 f"the store does not hold{which} the site `{self.site_id}`; import it with "
                 "`balise up --site FILE`"
             )
-        return number, parse_site(text, f"version {number} of the site in the store")
+        try:
+            return number, parse_site(text, f"version {number} of the site in the store")
+        except SiteError as error:
+            raise StoreError(str(error)) from error
 
     async def write_site(self, site: Site, expected: int) -> int:
         """Makes an edited document the next version and announces it to every partition.
