@@ -16,8 +16,9 @@ from gateway.radio.plan import Floats, Ints, Plan, RadioError, generator
 from gateway.radio.propagation import Propagation
 from gateway.radio.world import BODIES, MOVING, World
 
-STEP_S: Final = 0.1
-"""Walkers move and adverts are heard in steps of this: a walker makes 15 cm in it."""
+STEP_S: Final = 0.05
+"""Walkers move and adverts are heard in steps of this: a walker makes 8 cm in it, and a live
+gateway hears an advert at most so much later than it was sent."""
 
 # Links whose mean is further below the detection limit than fading ever lifts are left out:
 # +10 dB of Rician fading at K = 4 dB has a probability below 1e-6.

@@ -133,10 +133,11 @@ class Propagation:
         gx, gy, gz = self.gateway_x[gateway], self.gateway_y[gateway], self.gateway_z[gateway]
         rise = gz - z - self._elevation(floor)
         distance = np.sqrt((gx - x) ** 2 + (gy - y) ** 2 + rise**2)
-        slabs = np.abs(self._levels[self.gateway_floor[gateway]] - self._levels[floor])
+        slabs: Ints = np.abs(self._levels[self.gateway_floor[gateway]] - self._levels[floor])
         decades: Floats = np.log10(np.maximum(distance, self.parameters.near_m))
-        level: Floats = self.power_1m + self.gateway_db[gateway] - self.slab_db * slabs
-        return level - 10.0 * self.exponent * decades
+        fall: Floats = 10.0 * self.exponent * decades + self.slab_db * slabs
+        level: Floats = self.power_1m + self.gateway_db[gateway] - fall
+        return level
 
     def obstructed(self, gateway: Ints, x: Floats, y: Floats, floor: Ints) -> Floats:
         """Loss in dB by racks and walls of the gateway's floor; none is counted across floors."""
@@ -147,8 +148,8 @@ class Propagation:
         return np.minimum(loss, self.parameters.obstacle_cap_db)
 
     def _elevation(self, floor: Ints) -> Floats:
-        elevation: Floats = self._levels[floor] * self.parameters.storey_m
-        return elevation
+        level: Floats = self._levels[floor].astype(np.float64)
+        return level * self.parameters.storey_m
 
 
 def _draw(rng: np.random.Generator, span: Range) -> float:
