@@ -38,11 +38,19 @@ _HEADER: Final = struct.Struct("<BBHIdII")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `balise demo` can be asked for; `port` None takes the first free one from 8000."""
+    """What the demo can be asked for.
+
+    Attributes:
+        port: None takes the first free one from 8000, 0 any.
+        seed: of the warehouse and of everything random.
+        directory: kept, if given; else a temporary one.
+        simulate: further arguments of `balise simulate`.
+    """
 
     port: int | None = None
     seed: int = 1
     directory: Path | None = None
+    simulate: tuple[str, ...] = ()
 
 
 def site(seed: int) -> Site:
@@ -75,7 +83,7 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
                 balise(
                     "simulator",
                     *("simulate", "--site", str(file), "--mqtt", running.mqtt),
-                    *("--seed", str(options.seed)),
+                    *("--seed", str(options.seed), *options.simulate),
                 )
             )
             for line in running.lines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -153,7 +153,8 @@ def processes(settings: Settings, mqtt: str, redis: str) -> list[Process]:
     ]
     for number in range(1, settings.workers + 1):
         name = "worker" if settings.workers == 1 else f"worker-{number}"
-        found.append(balise(name, "stream", "worker", "--site", site, *to_store, "--name", name))
+        words = ("stream", "worker", "--site", site, *to_store, "--name", name)
+        found.append(balise(name, *words, ready=_works(redis, site, name)))
     found.append(
         balise(
             "ingest",
@@ -211,16 +212,34 @@ async def _import(settings: Settings, redis: str) -> int:
 
 def _listens(redis: str, site: str) -> Ready:
     """Ingest tells the store every second how it is; it serves when it hears the broker."""
+
+    async def says(store: Store) -> bool:
+        health = await store.ingest_health()
+        return health is not None and health.connected
+
+    return _told(redis, site, says)
+
+
+def _works(redis: str, site: str, name: str) -> Ready:
+    """A worker tells the store that it lives, as soon as it does."""
+
+    async def says(store: Store) -> bool:
+        return name in await store.workers()
+
+    return _told(redis, site, says)
+
+
+def _told(redis: str, site: str, says: Callable[[Store], Awaitable[bool]]) -> Ready:
+    """Asks the store, over one connection that is closed with the right answer."""
     stores: list[Store] = []
 
     async def ready() -> bool:
         try:
             if not stores:
                 stores.append(await Store.connect(redis, site))
-            health = await stores[0].ingest_health()
+            if not await says(stores[0]):
+                return False
         except StoreError:
-            return False
-        if health is None or not health.connected:
             return False
         await stores.pop().close()
         return True
