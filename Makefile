@@ -45,11 +45,16 @@ test: export BALISE_REQUIRE_PAGE := 1
 test: debian $(VENV)/installed-dev $(PAGE_TOOLS)
 	$(BIN)/python -m pytest $(ARGS)
 
-.PHONY: check
-check: $(VENV)/installed-dev $(PAGE_TOOLS)
+# `make -k check` goes on after the first that fails.
+.PHONY: check check-lint check-format check-types check-page
+check: check-lint check-format check-types check-page
+check-lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
+check-format: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
+check-types: $(VENV)/installed-dev
 	$(BIN)/mypy
+check-page: $(PAGE_TOOLS)
 	$(NPM) run --silent check
 
 # What checks and tests the page. Node as the build takes it: from PATH when it is new enough,

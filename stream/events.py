@@ -1,4 +1,4 @@
-"""Events: what happened, as values; derived by the engine, stored with the step that caused them."""
+"""Events: what happened, as values; made by the engine, stored with the step that caused them."""
 
 from __future__ import annotations
 
