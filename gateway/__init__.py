@@ -1,1 +1,1 @@
-"""The gateway: hears adverts, sums them up in windows, publishes readings; owns the wire contract."""
+"""The gateway: hears adverts, sums them up, publishes readings; and owns the wire contract."""
