@@ -17,14 +17,11 @@ from stream.fixes import NONE, Fixes, empty
 from stream.geometry import Areas
 from stream.site import Site
 from stream.solver import solve
-from stream.tracker import TRACK, Motions, Tracks, advance
+from stream.tracker import TRACK, Motions, Tracks, advance, error_sd
 
 # The radius that holds 68 % of a round normal error is 1.515 standard deviations
 # (sqrt(-2 ln 0.32)).
 R68: Final = 1.515
-# The curvature of the sum of squares knows nothing of the model's own error. This factor brings
-# the stated radius to the errors seen on surveys and in simulated halls (docs/accuracy.md).
-HONESTY: Final = 1.35
 # A gateway without a height hangs above the tags, as most do.
 GATEWAY_HEIGHT_M: Final = 2.5
 # Another floor must be louder by this, this many ticks in a row, before the floor changes.
@@ -156,18 +153,17 @@ class Locator:
         """The present fixes of the rows; they must have been located."""
         track, place = self._tracks[trackables], self._places[trackables]
         fixes = empty(len(trackables))
+        sd = error_sd(track)
         floor = place["floor"].astype(np.int64)
         x, y = self._layout.confine(track["x"], track["y"], floor)
         zone = self._layout.zones.locate(x, y, floor)
         fixes["trackable"], fixes["beacon"] = trackables, place["beacon"]
         fixes["floor"], fixes["x"], fixes["y"] = floor, x, y
-        fixes["accuracy"] = R68 * HONESTY * np.sqrt(track["pp"])
+        fixes["accuracy"] = R68 * sd
         fixes["speed"] = np.hypot(track["vx"], track["vy"])
         fixes["heading"] = np.arctan2(track["vy"], track["vx"])
         fixes["zone"] = np.where(zone < 0, NONE, zone)
-        fixes["zone_probability"] = self._layout.zones.probability(
-            zone, x, y, np.sqrt(track["pp"].astype(np.float64)) * HONESTY
-        )
+        fixes["zone_probability"] = self._layout.zones.probability(zone, x, y, sd)
         return fixes
 
     def _choose_floors(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 # Path-loss exponent: free space has 2.0, measured halls 1.8 to 3.5.
-EXPONENT: Final = 2.0
+EXPONENT: Final = 2.5
 # RSSI at 1 m of a common tag at 0 dBm, and how far models, powers and bodies stray from it.
 OFFSET_DBM: Final = -61.0
 OFFSET_SD_DB: Final = 9.0
@@ -31,8 +31,9 @@ FADING_SD_DB: Final = 6.0
 # Degrees of freedom: heavy tails, yet finite variance.
 STUDENT_NU: Final = 4.0
 # The weighted centroid as a start and a weak prior; it cannot leave the gateways' hull.
-CENTROID_DB: Final = 12.0
-CENTROID_SD_M: Final = 3.0
+CENTROID_DB: Final = 10.0
+CENTROID_SD_M: Final = 0.5
+CENTROID_SHARE: Final = 0.25
 # Tags are carried or lie at about this height; closer than this the model has no meaning.
 TAG_HEIGHT_M: Final = 1.0
 NEAREST_M: Final = 0.7
@@ -93,7 +94,8 @@ def solve(place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_]) 
     floor2 = NEAREST_M**2
     px, py = place[:, :, 0], place[:, :, 1]
     x, y = centroid[:, 0].copy(), centroid[:, 1].copy()
-    prior = 1.0 / CENTROID_SD_M**2
+    spread = np.where(heard, (px - centroid[:, :1]) ** 2 + (py - centroid[:, 1:]) ** 2, 0.0)
+    prior = 1.0 / (CENTROID_SD_M**2 + CENTROID_SHARE**2 * spread.sum(axis=1) / heard.sum(axis=1))
     a = np.full(len(x), OFFSET_DBM)
     hxx = hyy = hxy = np.zeros(len(x))
     for step in range(STEPS):

@@ -1,10 +1,12 @@
-"""The motion filter: a Kalman filter per trackable with the motion of its kind.
+"""The motion filter: a Kalman filter per trackable that knows rest from motion.
 
-Velocity is an Ornstein-Uhlenbeck process (it forgets itself within `keeps_s`), position its
-integral: a walker is followed without lag and a thing at rest does not wander off. A measured
-place is compared with where the trackable was at the measurement's own age, so the fading of the
-evidence costs no lag either. x and y share one covariance, since a measured place's error is
-taken as round: the filter is seven numbers a trackable and plain arithmetic on columns.
+In motion, velocity is an Ornstein-Uhlenbeck process (it forgets itself within a few seconds) and
+position its integral, so a walker is followed without lag; at rest there is next to no process
+noise, so what lies still does not jitter. What tells them apart is whether the measured places
+keep pulling to one side. A measured place is compared with where the trackable was at the
+measurement's own age, so the fading of the evidence costs no lag either. x and y share one
+covariance, since a measured place's error is taken as round: the filter is plain arithmetic on
+columns, one row per trackable.
 """
 
 from __future__ import annotations
@@ -24,29 +26,43 @@ class Motion(NamedTuple):
     """How a kind moves.
 
     Attributes:
-        speed_sd: long-run standard deviation of either velocity component, m/s.
-        keeps_s: how long a velocity lasts.
         fade_s: over how long its readings are averaged.
+        wakes: how many standard deviations of one-sided pull end its rest.
+        settles_s: how long it must hardly move before it counts as at rest.
     """
 
-    speed_sd: float
-    keeps_s: float
     fade_s: float
+    wakes: float
+    settles_s: float
 
 
-# People and carts walk at 0.8 to 1.6 m/s for a few seconds at a time; items lie, and when they are
-# carried the gate below lets go of the old place.
-_WALKS: Final = Motion(speed_sd=0.8, keeps_s=4.0, fade_s=1.5)
+# People and carts stop for a pick and walk on, so they wake easily; items lie for days and are
+# carried now and then, so they need clear evidence, and their slow adverts a longer average.
+_WALKS: Final = Motion(fade_s=1.0, wakes=0.7, settles_s=5.0)
 MOTIONS: Final[dict[Kind, Motion]] = {
     "picker": _WALKS,
     "visitor": _WALKS,
     "cart": _WALKS,
     "other": _WALKS,
-    "item": Motion(speed_sd=0.03, keeps_s=2.0, fade_s=8.0),
+    "item": Motion(fade_s=2.0, wakes=1.0, settles_s=6.0),
 }
-# Beyond this many standard deviations, this many times in a row, the trackable is elsewhere.
-GATE: Final = 3.5
-GATE_TIMES: Final = 4
+# In motion: walking is 0.8 to 1.6 m/s, and a leg of an aisle lasts some seconds.
+WALK_SD_M_S: Final = 1.0
+WALK_KEEPS_S: Final = 4.0
+# At rest: what a slowly changing radio field moves a place by, and how fast it is forgotten.
+REST_SD_M_S: Final = 0.02
+REST_KEEPS_S: Final = 2.0
+# Slower than this is hardly moving: below any walk, above the filter's own unrest.
+STILL_M_S: Final = 0.3
+# ... and only while the pull is this share of what would wake it.
+CALM: Final = 0.3
+# The pull is averaged over this: long enough to outlast fading, short enough to wake in time.
+PULL_S: Final = 3.0
+# The solver's curvature knows nothing of its model's own error (racks, bodies, antennas). This
+# factor on its standard deviation brings the stated radius to the errors of measured surveys.
+HONESTY: Final = 1.4
+# Evidence counts as gathered after this many time constants of its fading.
+YOUNG: Final = 1.5
 # After this long unheard the old place says nothing any more.
 FORGET_S: Final = 60.0
 # A track is not surer than this: shadowing at one place does not average out.
@@ -62,7 +78,11 @@ TRACK: Final = np.dtype(
         ("pp", "<f4"),  # variance of position, m2
         ("pv", "<f4"),  # covariance of position and velocity
         ("vv", "<f4"),  # variance of velocity
-        ("misses", "<i2"),  # gate exceeded, times in a row
+        ("pull_x", "<f4"),  # faded mean of (measured - predicted), m
+        ("pull_y", "<f4"),
+        ("still", "<f4"),  # seconds it has hardly moved; at rest from settles_s on
+        ("error", "<f4"),  # faded variance of the measured places, m2
+        ("old", "<f4"),  # seconds since it was acquired
     ]
 )
 Tracks = npt.NDArray[np.void]
@@ -71,9 +91,9 @@ Tracks = npt.NDArray[np.void]
 class Motions(NamedTuple):
     """MOTIONS as columns by trackable row."""
 
-    speed_sd: Floats
-    keeps_s: Floats
     fade_s: Floats
+    wakes: Floats
+    settles_s: Floats
 
     @classmethod
     def of(cls, kinds: list[Kind]) -> Motions:
@@ -93,16 +113,23 @@ def advance(
         motions: by trackable row.
         t: the tick's end, Unix seconds.
         z: (rows, 2) measured places in metres.
-        variance: (rows,) of either coordinate, m2.
+        variance: (rows,) of either coordinate as the solver states it, m2.
         age: (rows,) seconds from the moment the places stand for to t.
     """
     track = tracks[rows]
-    speed_sd, keeps, fade = motions.speed_sd[rows], motions.keeps_s[rows], motions.fade_s[rows]
+    fade, wakes, settles = (column[rows] for column in motions)
     x, y, vx, vy = (track[name].astype(np.float64) for name in ("x", "y", "vx", "vy"))
     pp, pv, vv = (track[name].astype(np.float64) for name in ("pp", "pv", "vv"))
+    variance = variance * HONESTY**2
     passed = np.maximum(t - track["t"], 0.0)
-    new = (track["t"] == 0.0) | (passed > FORGET_S)
-    dt = np.where(new, 0.0, passed)
+    lost = (track["t"] == 0.0) | (passed > FORGET_S)
+    dt = np.where(lost, 0.0, passed)
+    old = np.where(lost, 0.0, track["old"] + dt)
+    # While evidence still gathers, the latest place holds all that the earlier ones held.
+    new = old < YOUNG * fade
+    rest = track["still"] >= settles
+    speed_sd = np.where(rest, REST_SD_M_S, WALK_SD_M_S)
+    keeps = np.where(rest, REST_KEEPS_S, WALK_KEEPS_S)
 
     # Prediction: the integrated Ornstein-Uhlenbeck process.
     keep = np.exp(-dt / keeps)
@@ -110,40 +137,61 @@ def advance(
     x, y = x + reach * vx, y + reach * vy
     vx, vy = vx * keep, vy * keep
     spread = speed_sd * speed_sd
-    pp = (
-        pp
-        + 2.0 * reach * pv
-        + reach * reach * vv
-        + spread * keeps * (2.0 * dt - keeps * (3.0 - 4.0 * keep + keep * keep))
-    )
+    pp = pp + 2.0 * reach * pv + reach * reach * vv
+    pp += spread * keeps * (2.0 * dt - keeps * (3.0 - 4.0 * keep + keep * keep))
     pv = keep * (pv + reach * vv) + spread * keeps * (1.0 - keep) ** 2
     vv = keep * keep * vv + spread * (1.0 - keep * keep)
-
-    # Places of following ticks share most of their evidence; counting each in full would count
-    # every reading fade / dt times over.
-    shared = np.maximum(1.0, 2.0 * fade / np.maximum(dt, 0.25))
-    r = np.where(new, variance, variance * shared)
 
     # The place measured is the one of `age` ago: H = (1, -age) in each coordinate.
     hx, hy = z[:, 0] - (x - age * vx), z[:, 1] - (y - age * vy)
     hp, hv = pp - age * pv, pv - age * vv
-    s = hp - age * hv + r
-    misses = np.where(
-        (hx * hx + hy * hy > 2.0 * GATE * GATE * (hp - age * hv + variance)) & ~new,
-        track["misses"] + 1,
-        0,
-    )
-    new |= misses >= GATE_TIMES
-    kp, kv = hp / s, hv / s
+
+    # Rest ends when the pull is more than the scatter of the places explains.
+    part = 1.0 - np.exp(-dt / PULL_S)
+    pull_x = track["pull_x"] + part * (hx - track["pull_x"])
+    pull_y = track["pull_y"] + part * (hy - track["pull_y"])
+    pulled = pull_x * pull_x + pull_y * pull_y
+    scatter = 2.0 * (variance * fade / (fade + PULL_S) + pp)
+    woken = rest & (pulled > wakes * wakes * scatter)
+    # What wakes may already be metres away: its place is open again, its velocity unknown.
+    pp = np.where(woken, pp + 0.5 * pulled, pp)
+    pv = np.where(woken, 0.0, pv)
+    vv = np.where(woken, WALK_SD_M_S**2, vv)
+    hp, hv = np.where(woken, pp - age * pv, hp), np.where(woken, pv - age * vv, hv)
+
+    # Places of following ticks share most of their evidence; counting each in full would count
+    # every reading several times over.
+    shared = np.maximum(1.0, fade / np.maximum(dt, 0.25))
+    gain = 1.0 / (hp - age * hv + variance * np.where(woken, 1.0, shared))
+    kp, kv = hp * gain, hv * gain
     x, y = x + kp * hx, y + kp * hy
     vx, vy = vx + kv * hx, vy + kv * hy
     pp, pv, vv = pp - kp * hp, pv - kp * hv, vv - kv * hv
 
+    slow = (np.hypot(vx, vy) < STILL_M_S) & (pulled < CALM * wakes * wakes * scatter)
+    still = np.where(slow, track["still"] + dt, 0.0)
+    settled = ~rest & (still >= settles)
+    error = track["error"] + (1.0 - np.exp(-dt / fade)) * (variance - track["error"])
     track["t"] = t
     track["x"], track["y"] = np.where(new, z[:, 0], x), np.where(new, z[:, 1], y)
-    track["vx"], track["vy"] = np.where(new, 0.0, vx), np.where(new, 0.0, vy)
+    track["vx"] = np.where(new | settled, 0.0, vx)
+    track["vy"] = np.where(new | settled, 0.0, vy)
     track["pp"] = np.where(new, variance, np.maximum(pp, LEAST_SD_M**2))
-    track["pv"] = np.where(new, 0.0, pv)
-    track["vv"] = np.where(new, spread, vv)
-    track["misses"] = np.where(new, 0, misses)
+    track["pv"] = np.where(new | settled, 0.0, pv)
+    track["vv"] = np.where(new, WALK_SD_M_S**2, np.where(settled, REST_SD_M_S**2, vv))
+    track["pull_x"] = np.where(new | woken | settled, 0.0, pull_x)
+    track["pull_y"] = np.where(new | woken | settled, 0.0, pull_y)
+    track["still"] = np.where(new | woken, 0.0, still)
+    track["error"] = np.where(new, variance, error)
+    track["old"] = old
     tracks[rows] = track
+
+
+def error_sd(tracks: Tracks) -> Floats:
+    """Standard deviation of either coordinate's error in metres, for tracks that have a place.
+
+    A measured place's error is mostly the radio model's, which following places share, so the
+    filter's own covariance would promise too much.
+    """
+    sd: Floats = np.sqrt(tracks["error"].astype(np.float64))
+    return sd
