@@ -145,6 +145,7 @@ class Mqtt:
         self._connection = 0
         self._refusal = ""
         self._writing = False
+        self._leaving = False
         self._handled = 0
         self._waiting: Final[deque[_Outgoing]] = deque()
         self._pending: Final[dict[int, _Outgoing]] = {}
@@ -325,6 +326,7 @@ class Mqtt:
         flush()
 
     async def _goodbye(self, client: Client) -> None:
+        self._leaving = True
         client.disconnect()
         try:
             async with asyncio.timeout(GOODBYE_S):
@@ -410,7 +412,9 @@ class Mqtt:
         _properties: Properties | None,
     ) -> None:
         self._handled += 1
-        if self.connected:
+        if self._leaving:
+            self.problem = "not connected any more"
+        elif self.connected:
             self._trouble(f"the connection to {self.broker} was lost: {reason}")
         else:
             self._trouble(
