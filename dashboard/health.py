@@ -170,7 +170,6 @@ def merged(summaries: list[Summary]) -> Summary:
         front=max((summary.front for summary in heard), default=0.0),
         watermark=min((summary.watermark for summary in heard), default=0.0),
         site_version=max((summary.site_version for summary in summaries), default=0),
-        readings=sum(summary.readings for summary in summaries),
         out_of_range=sum(summary.out_of_range for summary in summaries),
         unknown=max((summary.unknown for summary in summaries), default=0),
         fixes=sum(summary.fixes for summary in summaries),
@@ -178,6 +177,7 @@ def merged(summaries: list[Summary]) -> Summary:
     )
     out.gateways = _merged_gateways(summaries)
     out.batches = sum(count.batches for count in out.gateways.values())
+    out.readings = sum(count.readings for count in out.gateways.values())
     out.duplicates = sum(count.duplicates for count in out.gateways.values())
     out.late = sum(count.late for count in out.gateways.values())
     out.unassigned = sorted(

@@ -126,7 +126,9 @@ def _fault(fault: dict[str, Any]) -> dict[str, str]:
     if fault["type"] == "json_invalid":
         key = ""
     message = str(fault["msg"])
-    return {"in": str(place), "key": key, "reason": message[:1].lower() + message[1:]}
+    if not message[:2].isupper():
+        message = message[:1].lower() + message[1:]
+    return {"in": str(place), "key": key, "reason": message}
 
 
 async def _on_site(_: Request, error: SiteError) -> Response:

@@ -83,17 +83,27 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are taken by `serve`, which makes of them a clean end with status 0."""
+        """Signals are not uvicorn's: it would raise them again instead of ending with 0."""
         yield
 
 
-async def serve(app: ASGIApp, opened: socket.socket, started: Callable[[], None]) -> None:
-    """Serves until SIGTERM or SIGINT; returns within a second of it.
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Sets `stop` at SIGTERM and at Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def serve(
+    app: ASGIApp, opened: socket.socket, started: Callable[[], None], stop: asyncio.Event
+) -> None:
+    """Serves until `stop` is set; returns within a second of it.
 
     Args:
         app: the application.
         opened: from `listen`; closed at the end.
         started: called when requests are answered.
+        stop: set to end.
     """
     config = uvicorn.Config(
         app,
@@ -110,15 +120,13 @@ async def serve(app: ASGIApp, opened: socket.socket, started: Callable[[], None]
         timeout_graceful_shutdown=GRACE_S,  # type: ignore[arg-type]  # given to wait_for as it is
     )
     server = _Server(config, started)
-    loop = asyncio.get_running_loop()
 
-    def stop() -> None:
+    async def end() -> None:
+        await stop.wait()
         server.should_exit = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    ending = asyncio.create_task(end())
     try:
         await server.serve(sockets=[opened])
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        ending.cancel()

@@ -62,14 +62,18 @@ async def _serve(
 ) -> None:
     from balise.cli import own_version
     from dashboard.app import create_app
-    from dashboard.serve import serve
+    from dashboard.serve import serve, stop_on_signals
     from stream.store import Store
 
+    stop = asyncio.Event()
+    stop_on_signals(stop)
     store = await Store.connect(args.redis, args.site)
     try:
         app = create_app(store, host=args.host, token=token, version=own_version())
-        await serve(
-            app, opened, lambda: print(f"the dashboard of {args.site} is at {where}", flush=True)
-        )
+
+        def say() -> None:
+            print(f"the dashboard of {args.site} is at {where}", flush=True)
+
+        await serve(app, opened, say, stop)
     finally:
         await store.close()
