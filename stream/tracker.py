@@ -44,11 +44,12 @@ MOTIONS: Final[dict[Kind, Motion]] = {
     "visitor": _WALKS,
     "cart": _WALKS,
     "other": _WALKS,
-    "item": Motion(fade_s=2.0, wakes=1.0, settles_s=6.0),
+    "item": Motion(fade_s=2.5, wakes=1.3, settles_s=5.0),
 }
-# In motion: walking is 0.8 to 1.6 m/s, and a leg of an aisle lasts some seconds.
-WALK_SD_M_S: Final = 1.0
-WALK_KEEPS_S: Final = 4.0
+# In motion: 1.2 m/s over 8 s is the unrest of someone who walks at 0.8 to 1.6 m/s and turns or
+# stops every few seconds; a shorter memory would pull a steady walker back at every tick.
+WALK_SD_M_S: Final = 1.2
+WALK_KEEPS_S: Final = 8.0
 # At rest: what a slowly changing radio field moves a place by, and how fast it is forgotten.
 REST_SD_M_S: Final = 0.02
 REST_KEEPS_S: Final = 2.0
