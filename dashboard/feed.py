@@ -11,6 +11,8 @@ import asyncio
 import logging
 from typing import Final
 
+import msgspec
+
 from dashboard.live import Hub
 from dashboard.positions import Positions
 from stream.engine import latest
@@ -70,6 +72,9 @@ class Feed:
                 if not self.trouble or delay == RETRY_FIRST_S:
                     _log.warning("the live map waits: %s", error)
                 self.trouble = str(error) or type(error).__name__
+                if not isinstance(error, (StoreError, OSError)):
+                    # Something unreadable stands in the stream: begin anew behind it.
+                    self._after.clear()
             await asyncio.sleep(delay)
             delay = min(2.0 * delay, RETRY_MOST_S)
 
@@ -118,7 +123,12 @@ class Feed:
         start = end - HISTORY_S
         while 0.0 < start < end:
             stop = min(start + HISTORY_STEP_S, end)
-            for tick in await self._store.fixes_between(p, start, stop):
+            try:
+                ticks = await self._store.fixes_between(p, start, stop)
+            except msgspec.MsgspecError as error:
+                _log.warning("a stretch of the tracks cannot be read: %s", error)
+                ticks = []
+            for tick in ticks:
                 if await self._learn(positions, tick.version):
                     positions.apply(tick)
             start = stop

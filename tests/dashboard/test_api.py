@@ -15,8 +15,8 @@ from gateway.status import Status, encode_status
 from stream.fixes import NONE
 from stream.site import Trackable, encode_site, parse_site
 from tests.support.dashboards import Dashboard, dashboard
-from tests.support.pipeline import T0, Pipeline, beacon, depot, pipeline, places
 from tests.support.processes import until_async
+from tests.support.stepper import T0, Pipeline, beacon, depot, pipeline, places
 
 
 class Clock:

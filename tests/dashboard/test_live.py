@@ -19,7 +19,7 @@ from dashboard.positions import Positions
 from stream.fixes import NONE, TickFixes, empty
 from stream.summary import GatewayCounts
 from tests.support.dashboards import Frame, read_frame
-from tests.support.pipeline import T0, depot
+from tests.support.stepper import T0, depot
 
 
 def test_the_bytes_of_a_frame() -> None:

@@ -14,7 +14,7 @@ from dashboard import positions as module
 from dashboard.positions import TRACK_POINTS, Positions
 from stream.fixes import NONE, Fixes, TickFixes, empty
 from stream.site import Floor, Site, Trackable, Zone
-from tests.support.pipeline import T0, depot
+from tests.support.stepper import T0, depot
 
 
 def fixes(rows: list[int], x: float = 1.0, zone: int = 0) -> Fixes:

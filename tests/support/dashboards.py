@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -145,9 +146,13 @@ async def dashboard(
     clock: Callable[[], float] | None = None,
     token: str | None = None,
     static: Path | None = None,
+    send_buffer: int | None = None,
     wait: bool = True,
 ) -> AsyncIterator[Dashboard]:
-    """Serves a site of the store at `url` for the length of the block."""
+    """Serves a site of the store at `url` for the length of the block.
+
+    A small `send_buffer` (bytes) makes a client that does not read felt soon.
+    """
     store = await Store.connect(url, site_id)
     more: dict[str, Any] = {}
     if clock is not None:
@@ -156,6 +161,8 @@ async def dashboard(
         more["static"] = static
     app = create_app(store, token=token, version="0.1.0", **more)
     opened = listen("127.0.0.1", 0)
+    if send_buffer is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     port = opened.getsockname()[1]
     started, stop = asyncio.Event(), asyncio.Event()
     serving = asyncio.create_task(serve(app, opened, started.set, stop))
