@@ -105,16 +105,20 @@ $(VENV)/bin/python:
 			echo 'Python here cannot make a venv; on Debian: apt-get install python3-venv' >&2; \
 			exit 1; }
 
+# Without its page an install is not complete: the next make tries again.
+installed = if [ -e dashboard/static/index.html ]; then touch $(1); else \
+	echo 'The page was not built (is npm within reach?); the API works without it.' >&2; fi
+
 # -q, because pip's hundred lines would hide our few.
 $(VENV)/installed: $(MADE_FROM) | $(VENV)/bin/python
 	@echo 'Installing Balise into $(VENV): once, a minute or two'
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[server]'
-	@touch $@
+	@$(call installed,$@)
 
 $(VENV)/installed-dev: $(MADE_FROM) | $(VENV)/bin/python
 	@echo 'Installing Balise and its tests into $(VENV): once, a minute or two'
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[server,dev]'
-	@touch $(VENV)/installed $@
+	@$(call installed,$(VENV)/installed $@)
 
 # Tests that need a package that is not there skip and say so; hence no failure here.
 .PHONY: debian
