@@ -6,12 +6,25 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
+import psutil
 import pytest
 
 from tests.support.servers import BROKERS, STORES, Kind, Server, missing, running
 
+# A process that was told to end has this long to do so.
+GRACE_S: Final = 5.0
+
 StartServer = Callable[[Kind], Server]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Whatever the tests started has ended when they end."""
+    yield
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=GRACE_S)
+    assert not alive, f"left running by the tests: {alive}"
 
 
 @pytest.fixture
