@@ -54,6 +54,8 @@ export class Tags {
   private readonly fromX: Float32Array;
   private readonly fromY: Float32Array;
   private readonly began: Float64Array;
+  /** How long each glide takes: it keeps the pace it began with. */
+  private readonly lasts: Float32Array;
   private span = GLIDE_MS.first;
   private lastArrival = 0;
   private readonly origin: readonly [number, number];
@@ -73,6 +75,7 @@ export class Tags {
     this.fromX = new Float32Array(n);
     this.fromY = new Float32Array(n);
     this.began = new Float64Array(n);
+    this.lasts = new Float32Array(n).fill(1);
   }
 
   /** Takes a frame that came at `now` (milliseconds); with `glide` tags move there smoothly. */
@@ -102,7 +105,7 @@ export class Tags {
 
   /** Where a tag is drawn at `now`: 0 at the start of its glide, 1 at its fix. */
   progress(row: number, now: number): number {
-    const share = (now - this.began[row]!) / this.span;
+    const share = (now - this.began[row]!) / this.lasts[row]!;
     return share >= 1 ? 1 : share <= 0 ? 0 : share;
   }
 
@@ -129,6 +132,7 @@ export class Tags {
     this.fromX[row] = jump ? x : fromX;
     this.fromY[row] = jump ? y : fromY;
     this.began[row] = now;
+    this.lasts[row] = this.span;
     this.x[row] = x;
     this.y[row] = y;
     this.floor[row] = floor;

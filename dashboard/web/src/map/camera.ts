@@ -7,14 +7,21 @@ import {
   within,
   zoomAt,
   type Box,
+  type Margins,
   type Size,
   type View,
 } from "./view";
 
 const FLIGHT_MS = 600;
 const STEP_MS = 180;
-/** Room left around a fitted floor, pixels. */
-const MARGIN_PX = 36;
+/** Room around a fitted floor: the buttons are on the right, the legend below, floor tabs above. */
+const MARGINS: Margins = { top: 24, right: 66, bottom: 66, left: 24 };
+const TABS_PX = 40;
+/** Below this width every pixel is the map's. */
+const NARROW_PX = 700;
+const NARROW: Margins = { top: 12, right: 12, bottom: 12, left: 12 };
+/** A zone is shown with its surroundings. */
+const AROUND: Margins = { top: 90, right: 90, bottom: 90, left: 90 };
 /** How fast a followed thing is caught up with: the share of the way a millisecond. */
 const FOLLOW_RATE = 0.008;
 
@@ -24,6 +31,8 @@ export class Camera {
   box: Box = [0, 0, 1, 1];
   /** Whether the view is still the fitted one, which then stays fitted when the window changes. */
   fitted = true;
+  /** Whether floor tabs lie over the map. */
+  tabs = false;
 
   private from: View | null = null;
   private to: View | null = null;
@@ -33,7 +42,7 @@ export class Camera {
 
   resize(size: Size): void {
     this.size = size;
-    if (this.fitted) this.view = fit(this.box, size, this.margin);
+    if (this.fitted) this.view = fit(this.box, size, this.margins);
   }
 
   /** Shows another floor, all of it. */
@@ -41,16 +50,16 @@ export class Camera {
     this.box = box;
     this.fitted = true;
     this.to = null;
-    this.view = fit(box, this.size, this.margin);
+    this.view = fit(box, this.size, this.margins);
   }
 
   fitAll(now: number, jump: boolean): void {
-    this.fly(fit(this.box, this.size, this.margin), now, jump);
+    this.fly(fit(this.box, this.size, this.margins), now, jump);
     this.fitted = true;
   }
 
   fitBox(box: Box, now: number, jump: boolean): void {
-    this.fly(fit(box, this.size, 2.5 * this.margin), now, jump);
+    this.fly(fit(box, this.size, this.size.width < NARROW_PX ? NARROW : AROUND), now, jump);
   }
 
   fly(to: View, now: number, jump: boolean, lasts = FLIGHT_MS): void {
@@ -117,7 +126,8 @@ export class Camera {
     return true;
   }
 
-  private get margin(): number {
-    return Math.min(MARGIN_PX, this.size.width * 0.06);
+  private get margins(): Margins {
+    const margins = this.size.width < NARROW_PX ? NARROW : MARGINS;
+    return this.tabs ? { ...margins, top: margins.top + TABS_PX } : margins;
   }
 }

@@ -193,13 +193,13 @@ export class FloorMap implements Movable {
     this.visible.gather(tags, scene);
     if (layers.gateways) this.drawGateways(scene);
     if (layers.uncertainty) paint.paintUncertainty(context, this.visible, tags, scene);
-    if (layers.trails) paint.paintTrails(context, tags, scene);
     const row = this.chosenRow();
+    if (layers.trails) paint.paintTrails(context, tags, row, scene);
     if (row !== null) this.drawTrack(row, scene);
     paint.paintTags(context, this.visible, scene);
     if (layers.names) {
       const named = model.hello.value?.trackables ?? [];
-      paint.paintNames(context, this.visible, tags, (r) => named[r]?.name ?? "", scene);
+      paint.paintNames(context, this.visible, tags, (r) => named[r]?.name ?? "", row, scene);
     }
     this.drawHover(scene);
     if (row !== null) this.drawChosen(row, scene);
@@ -359,6 +359,7 @@ export class FloorMap implements Movable {
         if (site === null || floor === null) return;
         const before = this.ground;
         this.ground = makeGround(site, floor);
+        this.camera.tabs = site.floors.length > 1;
         const same = before !== null && String(before.box) === String(this.ground?.box);
         if (this.ground !== null && !same) this.camera.show(this.ground.box);
         this.moved();

@@ -11,7 +11,7 @@ import { screenX, screenY, type Box, type Size, type View } from "./view";
 /** Lines of the grid, metres. */
 const GRID_M = 10;
 /** Zone names are not written smaller than this, nor larger, in pixels. */
-const LABEL_PX = { least: 10, most: 15 };
+const LABEL_PX = { least: 10, most: 12.5 };
 
 interface ZoneShape {
   id: string;
@@ -119,9 +119,9 @@ function paintZones(
     const colour = chosen ? theme.select : theme.zones[zone.tint % theme.zones.length]!;
     context.fillStyle = colour;
     context.strokeStyle = colour;
-    context.globalAlpha = chosen ? 0.2 : 0.1;
+    context.globalAlpha = chosen ? 0.2 : 0.08;
     context.fill(zone.path);
-    context.globalAlpha = chosen ? 1 : 0.5;
+    context.globalAlpha = chosen ? 1 : 0.35;
     context.lineWidth = (chosen ? 2 : 1) * hair;
     context.stroke(zone.path);
   }
@@ -144,21 +144,28 @@ function labelZones(
     const [along, across] = upright ? [height, width] : [width, height];
     const px = Math.min(LABEL_PX.most, Math.max(LABEL_PX.least, across * 0.28));
     if (across < px + 4) continue;
-    context.font = `600 ${px}px ${theme.font}`;
+    context.font = `550 ${px}px ${theme.font}`;
     const count = state.occupancy.get(zone.id) ?? 0;
-    const text = count > 0 ? `${zone.name}  ${count}` : zone.name;
-    if (context.measureText(text).width > along - 8) continue;
-    // A zone that is wide enough says its name at its top edge, out of the way of its tags.
-    const top = !upright && across > 5 * px;
+    const text = count > 0 ? `${zone.name} · ${count}` : zone.name;
+    const long = context.measureText(text).width;
+    if (long > along - 8) continue;
     context.save();
-    context.translate(
-      screenX(view, size, (x0 + x1) / 2),
-      top ? screenY(view, size, y1) + px : screenY(view, size, (y0 + y1) / 2),
-    );
-    if (upright) context.rotate(-Math.PI / 2);
+    if (upright) {
+      // From the top end, so that the names of zones that cross do not meet in their middle.
+      context.translate(screenX(view, size, (x0 + x1) / 2), screenY(view, size, y1) + long / 2 + 9);
+      context.rotate(-Math.PI / 2);
+    } else {
+      // A zone that is wide enough says its name at its top edge, out of the way of its tags.
+      const top = across > 4 * px;
+      const middle = screenY(view, size, (y0 + y1) / 2);
+      context.translate(
+        screenX(view, size, (x0 + x1) / 2),
+        top ? screenY(view, size, y1) + px + 2 : middle,
+      );
+    }
     context.lineWidth = 3;
     context.strokeStyle = theme.halo;
-    context.globalAlpha = 0.85;
+    context.globalAlpha = 0.6;
     context.strokeText(text, 0, 0);
     context.globalAlpha = 1;
     context.fillStyle =

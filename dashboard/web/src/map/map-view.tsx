@@ -10,6 +10,9 @@ import { Banner } from "../panel/status";
 import { GATEWAY_NAMES, KIND_NAMES } from "../text";
 import { FloorMap } from "./floor-map";
 
+/** Where there is room for the legend in one line; as in the style sheet. */
+const WIDE = "(min-width: 1101px)";
+
 const LAYER_NAMES: Record<Layer, string> = {
   zones: "Zones",
   names: "Names",
@@ -173,8 +176,15 @@ function Legend() {
     [...model.gateways.value.values()].map((gateway) => gateway.state),
   );
   const shown = (["online", "late", "offline", "unknown"] as const).filter((s) => states.has(s));
+  const wide = useSignal(window.matchMedia(WIDE).matches);
+  useEffect(() => {
+    const query = window.matchMedia(WIDE);
+    const change = (): void => void (wide.value = query.matches);
+    query.addEventListener("change", change);
+    return () => query.removeEventListener("change", change);
+  }, []);
   return (
-    <details class="legend" open={window.matchMedia("(min-width: 900px)").matches}>
+    <details class="legend" open={wide.value}>
       <summary>Legend</summary>
       <ul>
         {[...model.kinds.value.keys()].map((kind) => (
@@ -187,7 +197,8 @@ function Legend() {
           shown.map((state) => (
             <li key={state}>
               <GatewayGlyph state={state} />
-              Gateway {GATEWAY_NAMES[state].toLowerCase()}
+              {shown[0] === state && "Gateway "}
+              {GATEWAY_NAMES[state].toLowerCase()}
             </li>
           ))}
         <li class="fades">
@@ -196,7 +207,7 @@ function Legend() {
             <rect x="13" y="4" width="8" height="8" opacity="0.5" />
             <rect x="25" y="4" width="8" height="8" opacity="0.22" />
           </svg>
-          now, 15 s, over 1 min ago
+          now, 15 s, 1 min ago
         </li>
       </ul>
     </details>

@@ -13,6 +13,10 @@ import { screenX, screenY, type Size, type View } from "./view";
 export const FADES = [1, 0.5, 0.22] as const;
 /** More names than this would cover the map. */
 const MAX_NAMES = 160;
+/** Letters of a name on the map; the list has all of them. */
+const MAX_NAME = 24;
+/** The grid in which names keep out of each other's way, pixels. */
+const NAME_CELL = { width: 24, height: 12 };
 /** More uncertainty circles than this would only be fog. */
 const MAX_CIRCLES = 600;
 /** Above this many of a kind, shapes give way to squares. */
@@ -213,13 +217,20 @@ export function paintUncertainty(
   context.globalAlpha = 1;
 }
 
-export function paintTrails(context: CanvasRenderingContext2D, tags: Tags, scene: Scene): void {
+/** The ways of movers; the chosen one's is drawn as its track. */
+export function paintTrails(
+  context: CanvasRenderingContext2D,
+  tags: Tags,
+  chosen: number | null,
+  scene: Scene,
+): void {
   context.lineJoin = "round";
   context.lineCap = "round";
   context.lineWidth = 2;
   for (const [row, trail] of tags.trails) {
     const kind = tags.kind[row]!;
     if (trail.floor !== scene.floor || trail.length < 2 || scene.hidden.has(kind)) continue;
+    if (row === chosen) continue;
     context.strokeStyle = scene.theme.kinds[kind]!;
     // Three stretches, each stronger than the one before: the way fades behind the walker.
     for (let part = 0; part < 3; part++) {
@@ -339,12 +350,13 @@ function addGateway(path: CanvasPath, state: GatewayState, x: number, y: number,
   }
 }
 
-/** Names beside tags, movers first, none over another. */
+/** Names beside tags, movers first, none over another; the chosen one has a plate instead. */
 export function paintNames(
   context: CanvasRenderingContext2D,
   visible: Visible,
   tags: Tags,
   nameOf: (row: number) => string,
+  chosen: number | null,
   scene: Scene,
 ): void {
   const { view, theme } = scene;
@@ -354,21 +366,37 @@ export function paintNames(
   context.lineJoin = "round";
   const taken = new Set<number>();
   let written = 0;
-  const cell = (x: number, y: number): number => Math.floor(y / 14) * 4096 + Math.floor(x / 40);
   for (const items of [false, true]) {
     if (items && view.scale < ITEM_NAMES_FROM) break;
     for (let i = 0; i < visible.count && written < MAX_NAMES; i++) {
       const row = visible.rows[i]!;
-      if ((tags.kind[row] === ITEM) !== items) continue;
+      if ((tags.kind[row] === ITEM) !== items || row === chosen) continue;
+      const name = shortened(nameOf(row));
       const x = visible.x[i]! + tagRadius(tags.kind[row]!, view.scale, visible.count) + 5;
-      const y = visible.y[i]!;
-      const cells = [cell(x, y), cell(x + 40, y)];
-      if (cells.some((c) => taken.has(c))) continue;
-      for (const c of cells) taken.add(c);
-      haloText(context, nameOf(row), x, y, theme, theme.text);
+      if (!takePlace(taken, x, visible.y[i]!, context.measureText(name).width)) continue;
+      haloText(context, name, x, visible.y[i]!, theme, theme.text);
       written++;
     }
   }
+}
+
+function shortened(name: string): string {
+  return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 1).trimEnd()}…`;
+}
+
+/** Whether a name has room there, among those already written; takes it when it has. */
+function takePlace(taken: Set<number>, x: number, y: number, width: number): boolean {
+  const cells: number[] = [];
+  const last = Math.floor((x + width) / NAME_CELL.width);
+  for (let column = Math.floor(x / NAME_CELL.width); column <= last; column++) {
+    // A name is lower than a cell, so it lies in two rows of them at most.
+    for (const edge of [y - NAME_CELL.height / 2, y + NAME_CELL.height / 2]) {
+      cells.push(Math.floor(edge / NAME_CELL.height) * 4096 + column);
+    }
+  }
+  if (cells.some((cell) => taken.has(cell))) return false;
+  for (const cell of cells) taken.add(cell);
+  return true;
 }
 
 export function haloText(

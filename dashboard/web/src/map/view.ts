@@ -36,15 +36,29 @@ export function siteY(view: View, size: Size, py: number): number {
   return view.y - (py - size.height / 2) / view.scale;
 }
 
-/** The view that shows all of a box, with `margin` pixels around it. */
-export function fit(box: Box, size: Size, margin: number): View {
+/** Room to leave at the edges, pixels: what lies over the map there should cover nothing. */
+export interface Margins {
+  top: number;
+  right: number;
+  bottom: number;
+  left: number;
+}
+
+/** The view that shows all of a box within the margins. */
+export function fit(box: Box, size: Size, margins: Margins): View {
   const width = Math.max(box[2] - box[0], 1);
   const height = Math.max(box[3] - box[1], 1);
-  const scale = Math.min(
-    Math.max(size.width - 2 * margin, 40) / width,
-    Math.max(size.height - 2 * margin, 40) / height,
+  const scale = clampScale(
+    Math.min(
+      Math.max(size.width - margins.left - margins.right, 40) / width,
+      Math.max(size.height - margins.top - margins.bottom, 40) / height,
+    ),
   );
-  return { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, scale: clampScale(scale) };
+  return {
+    x: (box[0] + box[2] + (margins.right - margins.left) / scale) / 2,
+    y: (box[1] + box[3] - (margins.bottom - margins.top) / scale) / 2,
+    scale,
+  };
 }
 
 /** Zooms by `factor` so that what is under the pixel stays under it. */
