@@ -49,7 +49,7 @@ class Gateway:
         windows: counts what was dropped and what came late.
         publisher: counts what was published and what waits.
         adverts: heard since the start.
-        error: the scanner's present trouble in a sentence, empty when well.
+        error: why the scanner does not hear at present, empty when it does.
 
     Raises:
         BrokerUrlError: the URL cannot be used.
@@ -81,7 +81,7 @@ class Gateway:
             window=window,
             scanner=scanner.name,
             now=scanner.now,
-            health=lambda: Health(self.adverts, self.error),
+            health=self._health,
             boot=boot,
             max_batches=max_batches,
             max_bytes=max_bytes,
@@ -113,6 +113,10 @@ class Gateway:
             for task in tasks:
                 if not task.cancelled():
                     task.result()
+
+    def _health(self) -> Health:
+        # A scanner that runs but loses adverts says so in `warning`.
+        return Health(self.adverts, self.error or getattr(self.scanner, "warning", ""))
 
     def _hear(self, advert: Advert) -> None:
         self.adverts += 1
