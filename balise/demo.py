@@ -78,7 +78,9 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
                 f"Balise demo: a simulated warehouse of {WIDTH_M:.0f} x {DEPTH_M:.0f} m with "
                 f"{GATEWAYS} gateways, {ITEMS} items and {PICKERS} pickers (seed {options.seed})"
             )
-            running = await bring_up(supervisor, Settings(site=place, data=data.path, port=port))
+            settings = Settings(site=place, data=data.path, port=port)
+            running = await bring_up(supervisor, settings, say)
+            say(f"  simulator  {GATEWAYS} virtual gateways, publishing as real ones do")
             supervisor.start(
                 balise(
                     "simulator",
@@ -86,9 +88,6 @@ async def run(options: Options, say: Callable[[str], None]) -> None:
                     *("--seed", str(options.seed), *options.simulate),
                 )
             )
-            for line in running.lines:
-                say(f"  {line}")
-            say(f"  simulator  {GATEWAYS} virtual gateways, publishing as real ones do")
             await live(running)
             say(f"Live after {time.monotonic() - began:.1f} s: look at {running.page}")
             say("Ctrl-C stops everything.")

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,8 @@ READY_S: Final = 30.0
 _POLL_S: Final = 0.02
 # A longer line is cut: logs are for people.
 _MAX_LINE: Final = 4096
+# A line that a process repeats (24 gateways, one broker) is counted for this long.
+REPEATS_S: Final = 1.0
 # By convention of our commands: a person's mistake, which trying again does not mend.
 _EXIT_USER: Final = 2
 
@@ -91,7 +92,10 @@ class _Child:
         self.failures = 0
         self.was_ready = False
         self.ended = asyncio.Event()
-        self.tail: deque[str] = deque(maxlen=1)
+        self.last = ""
+        self.repeatable = ""
+        self.repeats = 0
+        self.telling: asyncio.TimerHandle | None = None
         self.rest = b""
         self.restart: asyncio.TimerHandle | None = None
 
@@ -164,6 +168,7 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         child.restart = None
+        child.repeatable = ""
         child.ended.clear()
         child.started_s = self._clock()
         leash = Path(__file__).with_name("leash.py")
@@ -254,9 +259,31 @@ class Supervisor:
 
     def _log(self, child: _Child, line: bytes) -> None:
         text = line[:_MAX_LINE].decode(errors="replace").rstrip()
-        if text and not any(part in text for part in child.process.hush):
-            child.tail.append(text)
-            self._say(f"{child.process.name:<{self._width}} | {text}")
+        # The mark says already whose line it is.
+        text = text.removeprefix(f"balise {child.process.name.rstrip('-0123456789')}: ")
+        if not text or any(part in text for part in child.process.hush):
+            return
+        if text == child.repeatable:
+            child.repeats += 1
+            if child.telling is None:
+                loop = asyncio.get_running_loop()
+                child.telling = loop.call_later(REPEATS_S, self._tell_repeats, child)
+            return
+        self._tell_repeats(child)
+        child.last = child.repeatable = text
+        self._say(f"{self._mark(child)}{text}")
+
+    def _tell_repeats(self, child: _Child) -> None:
+        if child.telling is not None:
+            child.telling.cancel()
+            child.telling = None
+        if child.repeats:
+            times = "once more" if child.repeats == 1 else f"{child.repeats} times more"
+            self._say(f"{self._mark(child)}(the same {times})")
+            child.repeats = 0
+
+    def _mark(self, child: _Child) -> str:
+        return f"{child.process.name:<{self._width}} | "
 
     def _close(self, child: _Child, popen: subprocess.Popen[bytes]) -> None:
         if popen.stdout is not None and not popen.stdout.closed:
@@ -265,6 +292,7 @@ class Supervisor:
         if child.rest:
             self._log(child, child.rest)
             child.rest = b""
+        self._tell_repeats(child)
 
     # -- stopping
 
@@ -303,4 +331,4 @@ class Supervisor:
 
 
 def _last(child: _Child) -> str:
-    return child.tail[-1].removeprefix("balise: ") if child.tail else "it said nothing"
+    return child.last.removeprefix("balise: ") or "it said nothing"

@@ -6,25 +6,24 @@ start is the reverse of the order in which they may stop: whoever gives stops be
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from balise.embedded import LOOPBACK, broker_process, free_port, is_free, store_process
+from balise.readiness import bracketed, listens, near, serves, works
 from balise.supervisor import Process, Ready, Say, Supervisor
 from gateway.broker_url import parse_broker_url
 from gateway.errors import UserError
 from stream.site import Site
-from stream.store import Store, StoreError
+from stream.store import Store
 
 # More workers than this on one machine only wait for each other.
 MAX_WORKERS: Final = 64
-_HTTP_S: Final = 2.0
 
 
 class UpError(UserError):
@@ -70,17 +69,15 @@ class Running:
         mqtt, redis: URLs for our own processes, credentials included.
         page: the page's URL.
         version: the site's version in the store.
-        lines: what was started, in plain words.
     """
 
     mqtt: str
     redis: str
     page: str
     version: int
-    lines: tuple[str, ...]
 
 
-async def bring_up(supervisor: Supervisor, settings: Settings) -> Running:
+async def bring_up(supervisor: Supervisor, settings: Settings, say: Say) -> Running:
     """Starts everything, the site's import included, and returns when all of it serves.
 
     Raises:
@@ -89,21 +86,17 @@ async def bring_up(supervisor: Supervisor, settings: Settings) -> Running:
     check(settings)
     if settings.port == 0:
         settings = replace(settings, port=free_port(settings.host))
-    mqtt, redis, lines = await _servers(supervisor, settings)
+    mqtt, redis = await _servers(supervisor, settings, say)
     version = await _import(settings, redis)
-    names = []
-    for process in processes(settings, mqtt, redis):
+    page = f"http://{bracketed(settings.host)}:{settings.port}"
+    say(f"  dashboard  {page}")
+    say(f"  {'worker' if settings.workers == 1 else 'workers':<10} readings to fixes")
+    say("  ingest     readings from the broker into the store")
+    started = processes(settings, mqtt, redis)
+    for process in started:
         supervisor.start(process)
-        names.append(process.name)
-    await supervisor.ready(*names)
-    page = f"http://{_bracketed(settings.host)}:{settings.port}"
-    many = f"{settings.workers} workers" if settings.workers > 1 else "worker"
-    lines += (
-        "ingest     readings from the broker into the store",
-        f"{many:<10} readings to fixes",
-        f"dashboard  {page}",
-    )
-    return Running(mqtt=mqtt, redis=redis, page=page, version=version, lines=lines)
+    await supervisor.ready(*(process.name for process in started))
+    return Running(mqtt=mqtt, redis=redis, page=page, version=version)
 
 
 def check(settings: Settings) -> None:
@@ -148,18 +141,18 @@ def processes(settings: Settings, mqtt: str, redis: str) -> list[Process]:
         balise(
             "dashboard",
             *("dashboard", "--site", site, *to_store, *where, *token),
-            ready=_serves(settings.host, settings.port),
+            ready=serves(near(settings.host), settings.port),
         )
     ]
     for number in range(1, settings.workers + 1):
         name = "worker" if settings.workers == 1 else f"worker-{number}"
         words = ("stream", "worker", "--site", site, *to_store, "--name", name)
-        found.append(balise(name, *words, ready=_works(redis, site, name)))
+        found.append(balise(name, *words, ready=works(redis, site, name)))
     found.append(
         balise(
             "ingest",
             *("stream", "ingest", "--site", site, *to_broker, *to_store),
-            ready=_listens(redis, site),
+            ready=listens(redis, site),
         )
     )
     return found
@@ -172,17 +165,17 @@ def balise(name: str, *words: str, ready: Ready | None = None) -> Process:
     return Process(name, (sys.executable, "-m", "balise", *words), env=env, ready=ready)
 
 
-async def _servers(supervisor: Supervisor, settings: Settings) -> tuple[str, str, tuple[str, ...]]:
+async def _servers(supervisor: Supervisor, settings: Settings, say: Say) -> tuple[str, str]:
     mqtt, redis, data = settings.mqtt, settings.redis, settings.data
-    lines, names = [], []
+    names = []
     if redis is None:
         port = free_port()
         redis = f"redis://{LOOPBACK}:{port}/0"
         supervisor.start(store_process(port, data / "store"))
         names.append("store")
-        lines.append(f"store      Valkey on {LOOPBACK}:{port}, data in {data}")
+        say(f"  store      Valkey on {LOOPBACK}:{port}, data in {data}")
     else:
-        lines.append(f"store      {_bare(redis)}")
+        say(f"  store      {_bare(redis)}")
     if mqtt is None:
         host = settings.mqtt_host
         port = settings.mqtt_port or free_port(host)
@@ -191,14 +184,14 @@ async def _servers(supervisor: Supervisor, settings: Settings) -> tuple[str, str
         if users:
             name, password = next(iter(users.items()))
             who = f"{quote(name, safe='')}:{quote(password, safe='')}@"
-        mqtt = f"mqtt://{who}{_near(host)}:{port}"
+        mqtt = f"mqtt://{who}{near(host)}:{port}"
         supervisor.start(broker_process(port, data, host=host, users=users))
         names.append("broker")
-        lines.append(f"broker     MQTT 5 on {host}:{port}, embedded")
+        say(f"  broker     MQTT 5 on {host}:{port}, embedded")
     else:
-        lines.append(f"broker     {parse_broker_url(mqtt)}")
+        say(f"  broker     {parse_broker_url(mqtt)}")
     await supervisor.ready(*names)
-    return mqtt, redis, tuple(lines)
+    return mqtt, redis
 
 
 async def _import(settings: Settings, redis: str) -> int:
@@ -208,66 +201,6 @@ async def _import(settings: Settings, redis: str) -> int:
         return await store.import_site(settings.site, partitions)
     finally:
         await store.close()
-
-
-def _listens(redis: str, site: str) -> Ready:
-    """Ingest tells the store every second how it is; it serves when it hears the broker."""
-
-    async def says(store: Store) -> bool:
-        health = await store.ingest_health()
-        return health is not None and health.connected
-
-    return _told(redis, site, says)
-
-
-def _works(redis: str, site: str, name: str) -> Ready:
-    """A worker tells the store that it lives, as soon as it does."""
-
-    async def says(store: Store) -> bool:
-        return name in await store.workers()
-
-    return _told(redis, site, says)
-
-
-def _told(redis: str, site: str, says: Callable[[Store], Awaitable[bool]]) -> Ready:
-    """Asks the store, over one connection that is closed with the right answer."""
-    stores: list[Store] = []
-
-    async def ready() -> bool:
-        try:
-            if not stores:
-                stores.append(await Store.connect(redis, site))
-            if not await says(stores[0]):
-                return False
-        except StoreError:
-            return False
-        await stores.pop().close()
-        return True
-
-    return ready
-
-
-def _serves(host: str, port: int) -> Ready:
-    async def ready() -> bool:
-        return await http_status(_near(host), port, "/healthz") == 200
-
-    return ready
-
-
-async def http_status(host: str, port: int, path: str) -> int:
-    """The status of a GET, 0 when nobody answers."""
-    try:
-        async with asyncio.timeout(_HTTP_S):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), port)
-            try:
-                request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
-                writer.write(request.encode())
-                words = (await reader.readline()).split()
-                return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return 0
 
 
 def _hidden(option: str, url: str, directory: Path) -> tuple[str, ...]:
@@ -286,16 +219,6 @@ def _bare(url: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _near(host: str) -> str:
-    """Where this machine reaches a server that listens on `host`."""
-    near = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104  # looked up, not bound
-    return _bracketed(near.get(host, host))
-
-
 async def serve(settings: Settings, say: Say) -> None:
     """Runs the pipeline until it is interrupted.
 
@@ -304,11 +227,10 @@ async def serve(settings: Settings, say: Say) -> None:
     """
     began = time.monotonic()
     async with Supervisor(say) as supervisor:
-        running = await bring_up(supervisor, settings)
-        say(f"Balise serves site {settings.site.id}, version {running.version}")
-        for line in running.lines:
-            say(f"  {line}")
-        say(f"Ready after {time.monotonic() - began:.1f} s: look at {running.page}")
+        say(f"Balise serves site {settings.site.id}")
+        running = await bring_up(supervisor, settings, say)
+        took = time.monotonic() - began
+        say(f"Ready after {took:.1f} s, site version {running.version}: look at {running.page}")
         say("Ctrl-C stops everything.")
         await supervisor.wait()
     say("Stopped.")

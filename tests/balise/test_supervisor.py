@@ -202,6 +202,26 @@ async def test_log_lines_are_marked_cut_and_hushed() -> None:
     assert not any("noise" in line for line in lines)
 
 
+async def test_a_repeated_line_is_counted_instead_of_shown_again() -> None:
+    """Twenty-four gateways that lose one broker are one line, and a number."""
+    code = (
+        "import time\n"
+        "for n in range(24): print('balise simulator: the connection was lost', flush=True)\n"
+        "print('back', flush=True); print('back', flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    lines: list[str] = []
+    async with Supervisor(lines.append) as supervisor:
+        supervisor.start(python("simulator", code))
+        await until_async(lambda: len(lines) == 4, "the second count, after its second")
+    assert lines == [
+        "simulator | the connection was lost",
+        "simulator | (the same 23 times more)",
+        "simulator | back",
+        "simulator | (the same once more)",
+    ]
+
+
 async def test_a_process_gets_its_environment_and_no_terminal() -> None:
     """Settings travel by the environment; nothing can wait for a key."""
     code = (
