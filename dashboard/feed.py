@@ -34,6 +34,8 @@ MAX_CATCH_UP_S: Final = 120.0
 # A store that was killed may have lost its last second; its worker makes those ticks again and
 # they are skipped. One that lies further back is another store.
 MAX_SETBACK_S: Final = 60.0
+# After this long without a fix the clients are told that time passes.
+QUIET_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 2.0
 
@@ -83,6 +85,12 @@ class Feed:
         if self.positions is not None and version > self.positions.version:
             self.positions.change_site(site, version)
             self._hub.show(self.positions)
+
+    def pass_time(self, tick: float) -> None:
+        """Tells that ticks close although nothing is located: the workers leave such ticks out."""
+        known = self.positions
+        if known is not None and not self.trouble and tick >= known.tick + QUIET_S:
+            self._hub.publish(known.pass_time(tick))
 
     async def _start(self) -> None:
         partitions = await self._store.refresh()

@@ -174,6 +174,7 @@ class Hub:
     Attributes:
         sequence: number of the last delta.
         edition: rises with every new table of rows; 0 before the first.
+        changed: set when it rises, cleared by whoever tells the texts that go with it.
         resyncs: how often a client could not keep up.
         deltas: published since the start.
     """
@@ -181,6 +182,7 @@ class Hub:
     def __init__(self) -> None:
         self.sequence = 0
         self.edition = 0
+        self.changed: Final = asyncio.Event()
         self.resyncs = 0
         self.deltas = 0
         self._clients: set[Client] = set()
@@ -217,6 +219,7 @@ class Hub:
         self._hello = hello_text(positions.site, positions.version)
         self._origin = positions.site.bounds()[:2]
         self._texts.clear()
+        self.changed.set()
         self._snapshot = None
         for client in self._clients:
             client.fall_behind()

@@ -153,6 +153,11 @@ class Positions:
         self.tick = max(self.tick, tick)
         return Moves(tick, self._take(fixes, times, version))
 
+    def pass_time(self, tick: float) -> Moves:
+        """Takes in that a tick, Unix seconds, has closed and nothing was located in it."""
+        self.tick = max(self.tick, tick)
+        return Moves(tick, empty())
+
     def row(self, trackable: str) -> int | None:
         """The row of a trackable's id, or None."""
         return self._row.get(trackable)

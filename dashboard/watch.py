@@ -7,6 +7,7 @@ with fixed deadlines tells the live feed's clients the gateways' health and the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -108,13 +109,18 @@ class Watch:
         )
 
     async def run(self) -> None:
-        """Tells the clients every two seconds, until cancelled."""
+        """Tells the clients every two seconds and when the site changes, until cancelled."""
         loop = asyncio.get_running_loop()
         deadline = loop.time()
         while True:
+            self._hub.changed.clear()
             await self._tell()
-            deadline = max(deadline + TELL_EVERY_S, loop.time())
-            await asyncio.sleep(deadline - loop.time())
+            if loop.time() >= deadline:
+                # A deadline that was missed is not made up for.
+                deadline = max(deadline + TELL_EVERY_S, loop.time())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._hub.changed.wait()
 
     async def _tell(self) -> None:
         try:
@@ -124,6 +130,7 @@ class Watch:
         positions = self._feed.positions
         if positions is None:
             return
+        self._feed.pass_time(overview.summary.tick)
         self._hub.tell("gateways", gateways_text(self.healths(positions.site, overview)))
         self._hub.tell("zones", zones_text(positions.occupancy(HEARD_WITHIN_S)))
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from dashboard.app import create_app
 from dashboard.serve import listen, serve
@@ -80,6 +81,14 @@ class LiveClient:
         self.texts.append(text)
         return text
 
+    async def closing_code(self) -> int:
+        """The code the server closes with, once it does."""
+        while True:
+            try:
+                await self.next()
+            except ConnectionClosed as closed:
+                return 1006 if closed.rcvd is None else closed.rcvd.code
+
     async def text(self, kind: str) -> dict[str, Any]:
         """The next text of a kind; others are kept in `texts`."""
         while True:
@@ -104,11 +113,23 @@ class Dashboard:
         stop: set to end it.
     """
 
-    def __init__(self, port: int, http: httpx.AsyncClient, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        port: int,
+        http: httpx.AsyncClient,
+        stop: asyncio.Event,
+        serving: asyncio.Task[None],
+    ) -> None:
         self.port: Final = port
         self.url: Final = f"http://127.0.0.1:{port}"
         self.http: Final = http
         self.stop: Final = stop
+        self._serving: Final = serving
+
+    async def ended(self) -> None:
+        """Waits until it has stopped serving."""
+        async with asyncio.timeout(10.0):
+            await asyncio.shield(self._serving)
 
     async def get(self, path: str, status: int = 200, **more: Any) -> Any:
         """The JSON of a path; the status must be as given."""
@@ -136,6 +157,13 @@ class Dashboard:
             return (await self.http.get("/readyz")).status_code == 200
 
         await until_async(is_ready, "the dashboard is ready")
+
+    def metric(self, text: str, name: str) -> float:
+        """One sample of Prometheus' text, by its name with labels."""
+        values = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        found = [float(value) for sample, _, value in values if sample == name]
+        assert len(found) == 1, f"{name} stands {len(found)} times"
+        return found[0]
 
 
 @asynccontextmanager
@@ -172,7 +200,7 @@ async def dashboard(
             await started.wait()
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=base, headers=headers, timeout=10.0) as http:
-            made = Dashboard(port, http, stop)
+            made = Dashboard(port, http, stop, serving)
             if wait:
                 await made.ready()
             yield made
