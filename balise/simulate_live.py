@@ -293,6 +293,12 @@ def run_live(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        # Said when it can be stopped.
+        print(
+            f"site {site.id}: {len(site.gateways)} virtual gateways and {beacons} beacons "
+            f"publish to {broker}; Ctrl-C stops",
+            flush=True,
+        )
         await live(
             site,
             url,
@@ -306,13 +312,8 @@ def run_live(
         )
 
     broker = parse_broker_url(url)
+    beacons = sum(len(part.beacons) for part in site.trackables)
     with Ledger(ledger_file) as ledger:
-        beacons = sum(len(part.beacons) for part in site.trackables)
-        print(
-            f"site {site.id}: {len(site.gateways)} virtual gateways and {beacons} beacons "
-            f"publish to {broker}; Ctrl-C stops",
-            flush=True,
-        )
         asyncio.run(main(ledger))
         print(f"published {ledger.readings:,} readings in {ledger.batches:,} batches")
     return 0

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulates; 0 when it came to its end."""
-    from balise.simulate import SimulationError
+    from balise.simulate import SimulationError, claim, plan_of
 
     if args.seed < 0:
         raise SimulationError(f"--seed {args.seed} is negative; give 0 or more")
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     if args.mqtt is None and args.ledger is not None:
         raise SimulationError("--ledger lists what was published; it needs --mqtt URL")
     site = _site(args)
+    # Before the directory is made for nothing.
+    plan_of(site)
     if args.out is not None:
-        from balise.simulate import claim
-
         claim(args.out, force=args.force)
     return _files(args, site) if args.mqtt is None else _live(args, site)
 

@@ -21,7 +21,7 @@ STEP_S: Final = 0.05
 gateway hears an advert at most so much later than it was sent."""
 
 # Links whose mean is further below the detection limit than fading ever lifts are left out:
-# +10 dB of Rician fading at K = 4 dB has a probability below 1e-6.
+# +10 dB of Rician fading at K = 6 dB has a probability below 1e-6.
 _HOPELESS_DB: Final = 10.0
 # The same, before shadowing is known, in standard deviations of it.
 _HOPELESS_SD: Final = 3.5

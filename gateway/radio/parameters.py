@@ -57,7 +57,7 @@ class RadioParameters:
     """Per person, with the body straight between tag and gateway; a raised cosine between."""
 
     # -- Fading ------------------------------------------------------------------------------
-    rice_k_db: Range = (4.0, 9.0)
+    rice_k_db: Range = (6.0, 11.0)
     """Per link: direct over scattered power. Gives the 7 to 10 dB of short-term fluctuation
     (5 % to 95 %) that is measured on still tags and walkers."""
     still_share: float = 0.6

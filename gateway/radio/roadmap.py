@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -22,8 +23,8 @@ Box = tuple[float, float, float, float]
 # The sweep's raster: finer than a door (0.8 m) is wide.
 _SWEEP_M: Final = 0.5
 # A gap wider than this is open floor, with lanes every so often.
-_OPEN_M: Final = 7.0
-_LANE_M: Final = 3.0
+_OPEN_M: Final = 4.5
+_LANE_M: Final = 2.2
 # Points looked at together: bounds memory on floors with hundreds of racks.
 _CHUNK: Final = 4_000
 # Middles that differ less are one lane.
@@ -133,33 +134,36 @@ class Roadmap:
 
     def _lanes(self) -> tuple[list[float], list[float]]:
         low, high = self._outline.min(axis=0), self._outline.max(axis=0)
-        columns = np.arange(low[0] + _SWEEP_M / 2, high[0], _SWEEP_M)
-        rows = np.arange(low[1] + _SWEEP_M / 2, high[1], _SWEEP_M)
-        across = [(m, float(y)) for y in rows for m in self._middles(float(y), 1)]
-        along = [(float(x), m) for x in columns for m in self._middles(float(x), 0)]
-        points = np.array([*across, *along], float).reshape(-1, 2)
+        # A raster, and through the middle of every obstacle: a door is a gap within a thin wall.
+        middles = np.array([(ring.min(axis=0) + ring.max(axis=0)) / 2.0 for ring in self._rings])
+        middles = middles.reshape(-1, 2)
+        columns = [*np.arange(low[0] + _SWEEP_M / 2, high[0], _SWEEP_M), *middles[:, 0]]
+        rows = [*np.arange(low[1] + _SWEEP_M / 2, high[1], _SWEEP_M), *middles[:, 1]]
+        across = [(m, float(y), gap) for y in rows for m, gap in self._middles(float(y), 1)]
+        along = [(float(x), m, gap) for x in columns for m, gap in self._middles(float(x), 0)]
+        points = np.array([*across, *along], float).reshape(-1, 3)
         # The middle of a rack is the middle of a gap between walls too.
         free = self.clear(points[:, 0], points[:, 1])
-        count = len(across)
-        return _merged(points[:count][free[:count], 0]), _merged(points[count:][free[count:], 1])
+        one, other = points[: len(across)], points[len(across) :]
+        return (
+            _merged(one[free[: len(across)]][:, [0, 2]]),
+            _merged(other[free[len(across) :]][:, [1, 2]]),
+        )
 
-    def _middles(self, at: float, axis: int) -> list[float]:
-        """Lane middles along a sweep line: at y = `at` for axis 1, at x = `at` for axis 0."""
+    def _middles(self, at: float, axis: int) -> list[tuple[float, float]]:
+        """Lane middles on a sweep line, y = `at` for axis 1, x = `at` for axis 0; and gaps."""
         a, b = self._walls[:, 0], self._walls[:, 1]
         cut = (a[:, axis] > at) != (b[:, axis] > at)
         a, b = a[cut], b[cut]
         share = (at - a[:, axis]) / (b[:, axis] - a[:, axis])
         cuts = np.sort(a[:, 1 - axis] + share * (b[:, 1 - axis] - a[:, 1 - axis]))
-        middles: list[float] = []
-        for lower, upper in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        middles: list[tuple[float, float]] = []
+        for lower, upper in pairwise(cuts.tolist()):
             gap = upper - lower
-            if gap < 2.0 * self.clearance:
+            if gap < 2.0 * self.clearance - 1e-6:
                 continue
-            if gap <= _OPEN_M:
-                middles.append((lower + upper) / 2.0)
-            else:
-                lanes = int(gap // _LANE_M)
-                middles += [lower + (i + 0.5) * gap / lanes for i in range(lanes)]
+            lanes = 1 if gap <= _OPEN_M else int(gap // _LANE_M)
+            middles += [(lower + (i + 0.5) * gap / lanes, gap) for i in range(lanes)]
         return middles
 
     def _join(self, number: npt.NDArray[np.int64]) -> None:
@@ -207,17 +211,17 @@ class Roadmap:
         self.edges = [[(row[o], length) for o, length in self.edges[n]] for n in kept]
 
 
-def _merged(values: Floats) -> list[float]:
-    """One lane for middles that lie together; the one that most sweeps found."""
+def _merged(found: Floats) -> list[float]:
+    """One lane for middles (n, 2: place and gap) that lie together: that of the narrowest gap."""
     lanes: list[float] = []
-    cluster: list[float] = []
-    for value in sorted(round(v, 3) for v in values.tolist()):
-        if cluster and value - cluster[0] > _SAME_LANE_M:
-            lanes.append(max(cluster, key=cluster.count))
+    cluster: list[tuple[float, float]] = []
+    for place, gap in sorted((round(place, 3), round(gap, 3)) for place, gap in found.tolist()):
+        if cluster and place - cluster[0][1] > _SAME_LANE_M:
+            lanes.append(min(cluster)[1])
             cluster = []
-        cluster.append(value)
+        cluster.append((gap, place))
     if cluster:
-        lanes.append(max(cluster, key=cluster.count))
+        lanes.append(min(cluster)[1])
     return lanes
 
 
