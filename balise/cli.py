@@ -17,7 +17,17 @@ from typing import Final, NoReturn, Protocol, cast
 
 from gateway.errors import UserError
 
-COMMANDS: Final = ("demo", "up", "simulate", "stream", "dashboard", "replay", "evaluate", "site")
+COMMANDS: Final = (
+    "demo",
+    "up",
+    "gateway",
+    "simulate",
+    "stream",
+    "dashboard",
+    "replay",
+    "evaluate",
+    "site",
+)
 """Names of the modules in balise.commands, in the order of the help."""
 
 # What `pip install 'balise[server]'` brings; a gateway does without.

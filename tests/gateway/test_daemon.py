@@ -226,7 +226,11 @@ async def test_a_hundred_gateways_in_one_process(any_broker_url: str) -> None:
 def test_a_pi_needs_no_server_packages() -> None:
     """Importing the daemon pulls in neither numpy nor anything of the server."""
     heavy = ("numpy", "redis", "fastapi", "shapely", "uvicorn", "starlette", "iotcore")
-    script = f"import sys, gateway.daemon\nprint([m for m in {heavy!r} if m in sys.modules])"
+    script = (
+        "import sys, gateway.daemon, gateway.config, gateway.scanner_replay\n"
+        "import gateway.scanner_bleak, balise.commands.gateway\n"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
