@@ -126,17 +126,27 @@ class Connection:
     async def _batch(self, commands: Sequence[Command], *, transaction: bool) -> list[Any]:
         if not commands:
             return []
+        replies = await self._guard(self._executed(commands, transaction))
+        return [self._error(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+    async def _executed(self, commands: Sequence[Command], transaction: bool) -> list[Any]:
         async with self._redis.pipeline(transaction=transaction) as pipe:
             for command in commands:
                 pipe.execute_command(*command)
-            replies: list[Any] = await self._guard(pipe.execute(raise_on_error=False))
-        return [self._error(reply) if isinstance(reply, Exception) else reply for reply in replies]
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
 
     async def _guard(self, reply: Awaitable[Any]) -> Any:  # noqa: ANN401  # a raw reply
+        # The client library now and then swallows a cancellation; its caller would run on.
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             return await reply
         except (redis.exceptions.RedisError, OSError, asyncio.IncompleteReadError) as error:
             raise self._error(error) from error
+        finally:
+            if task and task.cancelling() > before:
+                raise asyncio.CancelledError
 
     def _error(self, error: Exception) -> StoreError:
         if isinstance(error, redis.exceptions.NoScriptError):

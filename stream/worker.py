@@ -88,9 +88,7 @@ class Worker:
 
     async def _round(self) -> None:
         """Renews, gives back, takes."""
-        names = await self._link.script(
-            _REGISTER, [self._store.keys.workers], self._name, 2 * LEASE_MS
-        )
+        names = await self._link.script(_REGISTER, [self._store.keys.workers], self._name, LEASE_MS)
         partitions = await self._store.refresh()
         await self._renew()
         share = -(-partitions // max(1, len(names)))

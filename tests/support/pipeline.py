@@ -1,200 +1,155 @@
-"""A pipeline in miniature for readers of the store: real engine, real leases, real commits.
-
-Tests that need fixes in the store make them here the way a worker does, from readings, without
-the processes around it.
-"""
+"""A small site, its readings, and our own processes, for tests of the pipeline."""
 
 from __future__ import annotations
 
 import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
 from array import array
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
-
-from msgspec.structs import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from gateway.readings import Batch
-from stream.connection import Connection
-from stream.engine import Engine, Step, stored_version
-from stream.fixes import TickFixes
-from stream.lease import Lease
-from stream.partition import partition_of
-from stream.site import Floor, GatewayPlace, Kind, Site, Trackable, Zone
-from stream.store import Store
-from stream.summary import encode_summary
+from stream.site import Floor, GatewayPlace, Site, Trackable
 
-T0: Final = 1_785_153_600.0
-WINDOW_S: Final = 0.5
+WIDTH, DEPTH = 40.0, 30.0
 
 
-def depot(items: int = 4, gateways: int = 4) -> Site:
-    """A hall of 20 x 10 m with a west and an east zone, and things of several kinds."""
-    corners = [(0.5, 0.5), (19.5, 0.5), (19.5, 9.5), (0.5, 9.5), (10.0, 0.5), (10.0, 9.5)]
-    kinds: tuple[Kind, ...] = ("item", "picker", "cart", "visitor")
+def make_site(gateways: int = 6, trackables: int = 40, site_id: str = "depot") -> Site:
+    """A hall with gateways in two rows; `tN` wears `bN`, every fifth one `cN` too."""
     return Site(
-        id="depot",
-        name="Depot",
-        timezone="Europe/Paris",
-        floors=[Floor("ground", "Ground", 0, [(0, 0), (20, 0), (20, 10), (0, 10)])],
-        gateways=[GatewayPlace(f"gw-{i}", "ground", list(corners[i])) for i in range(gateways)],
-        zones=[
-            Zone("west", "ground", "West", "storage", [(0, 0), (10, 0), (10, 10), (0, 10)]),
-            Zone("east", "ground", "East", "dock", [(10, 0), (20, 0), (20, 10), (10, 10)]),
+        site_id,
+        "Depot",
+        "UTC",
+        [Floor("g", "Ground", 0, [(0.0, 0.0), (WIDTH, 0.0), (WIDTH, DEPTH), (0.0, DEPTH)])],
+        [
+            GatewayPlace(f"gw{i}", "g", [WIDTH * (i // 2 + 0.5) / 3, DEPTH * (0.25 + i % 2 / 2)])
+            for i in range(gateways)
         ],
         trackables=[
-            Trackable(
-                f"thing-{i:04d}",
-                f"Thing {i}",
-                kinds[i % len(kinds)],
-                [beacon(i)],
-                sku=f"SKU-{i}" if i % 2 == 0 else None,
-                quantity=float(i) if i % 2 == 0 else None,
-            )
-            for i in range(items)
+            Trackable(f"t{i}", f"T{i}", "item", [f"b{i}"] if i % 5 else [f"b{i}", f"c{i}"])
+            for i in range(trackables)
         ],
     )
 
 
-def beacon(i: int) -> str:
-    """The beacon of the i-th thing."""
-    return f"ibeacon:f7826da6-4fa2-4e98-8024-bc5b71e0893e:1:{i}"
+def make_rounds(
+    site: Site, t0: float, rounds: int, *, window: float = 0.5, seed: int = 1
+) -> Iterator[list[Batch]]:
+    """Each window's batches, one per gateway: walking beacons, and some of nobody's."""
+    chance = random.Random(seed)
+    beacons = [beacon for part in site.trackables for beacon in part.beacons]
+    start = {beacon: chance.uniform(0.0, 100.0) for beacon in beacons}
+    for number in range(1, rounds + 1):
+        t = t0 + number * window
+        batches = []
+        for gateway in site.gateways:
+            heard: dict[str, float] = {}
+            for beacon in beacons:
+                x, y = _walk(start[beacon] + number * window)
+                d = max(1.0, math.hypot(x - gateway.position[0], y - gateway.position[1]))
+                rssi = -59.0 - 22.0 * math.log10(d) + chance.gauss(0.0, 3.0)
+                if rssi > -92.0 and chance.random() < 0.7:
+                    heard[beacon] = rssi
+            heard[f"stranger{chance.randrange(5)}"] = -70.0
+            batches.append(
+                Batch(
+                    gateway=gateway.id,
+                    boot="boot1",
+                    seq=number,
+                    t=t,
+                    window=window,
+                    beacons=list(heard),
+                    rssi=array("f", heard.values()),
+                    n=array("H", [chance.randint(1, 5) for _ in heard]),
+                )
+            )
+        yield batches
 
 
-def rssi(gateway: GatewayPlace, x: float, y: float) -> float:
-    """DBm by distance alone: enough to be located by."""
-    distance = math.dist(gateway.position[:2], (x, y))
-    return -59.0 - 20.0 * math.log10(max(distance, 0.3))
+def closing_round(site: Site, t: float, seq: int) -> list[Batch]:
+    """Empty batches that move every gateway's stamp to `t`, so that all before it is closed."""
+    return [
+        Batch(gateway.id, "boot1", seq, t, 0.5, [], array("f"), array("H"))
+        for gateway in site.gateways
+    ]
 
 
-class Pipeline:
-    """The worker's part of a site.
+def _walk(s: float) -> tuple[float, float]:
+    return WIDTH / 2 + 15.0 * math.cos(s / 11.0), DEPTH / 2 + 11.0 * math.sin(s / 7.0)
+
+
+class Program:
+    """One of our commands as a process that can be killed, frozen and started again.
 
     Args:
-        store: holds the site.
-        link: a connection of the worker's own.
-        site: the version in use.
-        version: its number.
+        log: file for what it says; restarts append.
+        words: the command line after `balise`.
     """
 
-    def __init__(self, store: Store, link: Connection, site: Site, version: int) -> None:
-        self.store: Final = store
-        self.site = site
-        self.version = version
-        self.committed: list[TickFixes] = []
-        count = store.partitions
-        self.engines = [Engine(site, version, p, count) for p in range(count)]
-        self._leases = [Lease(link, store.keys.partition(p), "worker", "1") for p in range(count)]
-        self._steps = [0] * count
-        self._seqs = dict.fromkeys((part.id for part in site.gateways), 0)
+    process: subprocess.Popen[bytes]
 
-    async def open(self) -> None:
-        """Takes every partition, with what an earlier worker left in it."""
-        for p, lease in enumerate(self._leases):
-            if not await lease.take(from_namesake=True):
-                raise AssertionError(f"partition {p} is held by {lease.holder}")
-            loaded = await lease.load()
-            self._steps[p] = loaded.step
-            if loaded.state is not None:
-                version, site = await self.store.read_site(stored_version(loaded.state))
-                self.engines[p] = Engine.restore(
-                    loaded.state, site, version, p, self.store.partitions
-                )
+    def __init__(self, log: Path, *words: str) -> None:
+        self._log = log
+        self._words = words
+        self.start()
 
-    def hear(
-        self,
-        t: float,
-        places: dict[str, tuple[float, float]],
-        without: frozenset[str] = frozenset(),
-    ) -> None:
-        """All gateways hear beacons (by id) at places in metres, in the window that ends at t."""
-        for gateway in self.site.gateways:
-            if gateway.id in without:
-                continue
-            self._seqs[gateway.id] = self._seqs.get(gateway.id, 0) + 1
-            batch = Batch(
-                gateway=gateway.id,
-                boot="boot-1",
-                seq=self._seqs[gateway.id],
-                t=t,
-                window=WINDOW_S,
-                beacons=list(places),
-                rssi=array("f", [rssi(gateway, x, y) for x, y in places.values()]),
-                n=array("H", [5] * len(places)),
+    def start(self) -> None:
+        """Starts it (again)."""
+        command = [sys.executable, "-m", "balise", *self._words]
+        # It must not outlive a pytest that is killed.
+        if threading.current_thread() is threading.main_thread() and shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-            self.feed(batch)
 
-    def feed(self, batch: Batch) -> None:
-        """One batch, split by partition as ingest does."""
-        count = len(self.engines)
-        owners = {b: t.id for t in self.site.trackables for b in t.beacons}
-        for p, engine in enumerate(self.engines):
-            mine = [
-                i
-                for i, name in enumerate(batch.beacons)
-                if partition_of(owners.get(name, name), count) == p
-            ]
-            part = replace(
-                batch,
-                beacons=[batch.beacons[i] for i in mine],
-                rssi=array("f", [batch.rssi[i] for i in mine]),
-                n=array("H", [batch.n[i] for i in mine]),
-            )
-            engine.feed(part, "")
+    def kill9(self) -> None:
+        """Kills it as a power cut would."""
+        self.process.kill()
+        self.process.wait(10.0)
 
-    async def commit(self) -> list[Step]:
-        """Makes what has become final a step of every partition."""
-        steps = []
-        for p, engine in enumerate(self.engines):
-            step = engine.take()
-            self._steps[p] += 1
-            await self._leases[p].commit(
-                self._steps[p],
-                engine.dump(),
-                encode_summary(engine.summary()),
-                step.ticks,
-                step.events,
-                [],
-                "0-0",
-            )
-            self.committed += step.ticks
-            steps.append(step)
-        return steps
+    def freeze(self) -> None:
+        """Stops it from running, connections open."""
+        self.process.send_signal(signal.SIGSTOP)
 
-    async def move(self, t: float, places: dict[str, tuple[float, float]]) -> list[Step]:
-        """One window heard by all, and its step."""
-        self.hear(t, places)
-        return await self.commit()
+    def thaw(self) -> None:
+        """Lets it run on."""
+        self.process.send_signal(signal.SIGCONT)
 
-    def change_site(self, site: Site, version: int) -> None:
-        """As a worker does when it meets the announcement in its stream."""
-        self.site, self.version = site, version
-        for engine in self.engines:
-            engine.change_site(site, version, "")
+    def stop(self) -> int:
+        """Asks it to end; gives its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self.kill9()
+            raise
+
+    def said(self) -> str:
+        """Everything it has said."""
+        return self._log.read_text("utf-8", "replace")
 
 
-def places(site: Site, step: float = 0.0) -> dict[str, tuple[float, float]]:
-    """Every beacon at a place of its own, moving east with `step` metres."""
-    out = {}
-    for i, name in enumerate(b for part in site.trackables for b in part.beacons):
-        out[name] = (1.0 + (i * 4.7 + step) % 18.0, 1.0 + (i * 2.3) % 8.0)
-    return out
-
-
-@asynccontextmanager
-async def pipeline(
-    url: str, site: Site | None = None, partitions: int = 1
-) -> AsyncIterator[Pipeline]:
-    """A site in the store with a worker's hold on all of its partitions."""
-    document = depot() if site is None else site
-    store = await Store.connect(url, document.id)
-    link = Connection(url)
+@contextmanager
+def programs() -> Iterator[list[Program]]:
+    """A list whose programs are killed at the end."""
+    started: list[Program] = []
     try:
-        version = await store.import_site(document, partitions)
-        version, current = await store.read_site()
-        made = Pipeline(store, link, current, version)
-        await made.open()
-        yield made
+        yield started
     finally:
-        await link.close()
-        await store.close()
+        for program in started:
+            program.thaw()
+            program.kill9()
