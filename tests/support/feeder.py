@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -27,6 +27,7 @@ TICK_S: Final = 0.5
 # Walking, metres a second.
 PACE: Final = 1.3
 START_DEADLINE_S: Final = 20.0
+UNASSIGNED: Final = ("mac:C4:64:E3:11:22:33", "mac:C4:64:E3:44:55:66", "mac:C4:64:E3:77:88:99")
 
 
 class Feeder:
@@ -51,7 +52,7 @@ class Feeder:
         self._fault: BaseException | None = None
         self._thread: Final = threading.Thread(target=self._main, daemon=True)
 
-    def __enter__(self) -> Feeder:
+    def __enter__(self) -> Self:
         self._going.set()
         self._thread.start()
         deadline = time.monotonic() + START_DEADLINE_S
@@ -127,7 +128,7 @@ class Feeder:
 
 
 def gateway_counts(site: Site, t: float, step: int) -> dict[str, GatewayCounts]:
-    """All heard now, but for the second, which is late, the third, gone, the fourth, never heard."""
+    """All heard now, but the second is late, the third gone, the fourth was never heard."""
     counts = {}
     for i, gateway in enumerate(site.gateways):
         lag = {1: 20.0, 2: 400.0}.get(i, 0.0)
@@ -167,14 +168,9 @@ def _round(site: Site, row: int, t: float) -> tuple[float, float]:
     inset = 1.5 + row % 4 * 2.5
     width, depth = x1 - x0 - 2 * inset, y1 - y0 - 2 * inset
     way = (PACE * t + 17.0 * row) % (2 * (width + depth))
-    for dx, dy, length in ((1, 0, width), (0, 1, depth), (-1, 0, width), (0, -1, depth)):
-        if way <= length:
-            break
-        way -= length
-    x, y = {
-        (1, 0): (way, 0.0),
-        (0, 1): (width, way),
-        (-1, 0): (width - way, depth),
-        (0, -1): (0.0, depth - way),
-    }[dx, dy]
+    if way > width + depth:  # back along the other two sides
+        way -= width + depth
+        x, y = (width - way, depth) if way <= width else (0.0, depth - (way - width))
+    else:
+        x, y = (way, 0.0) if way <= width else (width, way - width)
     return x0 + inset + x, y0 + inset + y
