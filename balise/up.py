@@ -19,6 +19,7 @@ from balise.readiness import bracketed, listens, near, serves, works
 from balise.supervisor import Process, Ready, Say, Supervisor
 from gateway.broker_url import parse_broker_url
 from gateway.errors import UserError
+from stream.partition import MAX_PARTITIONS
 from stream.site import Site
 from stream.store import Store
 
@@ -83,20 +84,35 @@ async def bring_up(supervisor: Supervisor, settings: Settings, say: Say) -> Runn
     Raises:
         UserError: one sentence about what is in the way.
     """
+    settings, running = await servers_and_site(supervisor, settings, say)
+    say(f"  dashboard  {running.page}")
+    say(f"  {'worker' if settings.workers == 1 else 'workers':<10} readings to fixes")
+    say("  ingest     readings from the broker into the store")
+    started = processes(settings, running.mqtt, running.redis)
+    for process in started:
+        supervisor.start(process)
+    await supervisor.ready(*(process.name for process in started))
+    return running
+
+
+async def servers_and_site(
+    supervisor: Supervisor, settings: Settings, say: Say
+) -> tuple[Settings, Running]:
+    """Starts broker and store, or greets those given, and imports the site; no process of ours.
+
+    Returns:
+        The settings with the page's port chosen, and where everything is or will be.
+
+    Raises:
+        UserError: one sentence about what is in the way.
+    """
     check(settings)
     if settings.port == 0:
         settings = replace(settings, port=free_port(settings.host))
     mqtt, redis = await _servers(supervisor, settings, say)
     version = await _import(settings, redis)
     page = f"http://{bracketed(settings.host)}:{settings.port}"
-    say(f"  dashboard  {page}")
-    say(f"  {'worker' if settings.workers == 1 else 'workers':<10} readings to fixes")
-    say("  ingest     readings from the broker into the store")
-    started = processes(settings, mqtt, redis)
-    for process in started:
-        supervisor.start(process)
-    await supervisor.ready(*(process.name for process in started))
-    return Running(mqtt=mqtt, redis=redis, page=page, version=version)
+    return settings, Running(mqtt=mqtt, redis=redis, page=page, version=version)
 
 
 def check(settings: Settings) -> None:
@@ -107,6 +123,8 @@ def check(settings: Settings) -> None:
     """
     if not 1 <= settings.workers <= MAX_WORKERS:
         raise UpError(f"--workers is {settings.workers}; 1 to {MAX_WORKERS} are fine")
+    if settings.partitions is not None and not 1 <= settings.partitions <= MAX_PARTITIONS:
+        raise UpError(f"--partitions is {settings.partitions}; 1 to {MAX_PARTITIONS} are fine")
     if settings.token_file is not None or settings.host != LOOPBACK:
         from dashboard.access import check_bind, read_token  # 200 ms that a demo does not need
 
@@ -197,7 +215,9 @@ async def _servers(supervisor: Supervisor, settings: Settings, say: Say) -> tupl
 async def _import(settings: Settings, redis: str) -> int:
     store = await Store.connect(redis, settings.site.id)
     try:
-        partitions = settings.partitions or store.partitions or 1
+        partitions = settings.partitions
+        if partitions is None:
+            partitions = store.partitions or 1
         return await store.import_site(settings.site, partitions)
     finally:
         await store.close()

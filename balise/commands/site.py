@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 HELP: Final = "check a site document, or import it into the store"
 
-# Far above what one Redis Cluster serves; a typing error (10000 for 10) is more likely.
-MAX_PARTITIONS: Final = 1024
 # Three unknowns: two of the place, one the beacon's unknown strength.
 MIN_GATEWAYS: Final = 3
 
@@ -85,6 +83,7 @@ def _count(n: int, word: str) -> str:
 
 
 def _import(args: argparse.Namespace, site: Site) -> int:
+    from stream.partition import MAX_PARTITIONS
     from stream.store import Store
 
     if not 1 <= args.partitions <= MAX_PARTITIONS:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import re
 import signal
-import struct
-import subprocess
-import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psutil
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
 
 from stream.fixes import unpack
 from stream.store import Store
 from stream.summary import Summary
-from tests.support.processes import alive, until, until_async
+from tests.support.processes import until, until_async
+from tests.support.runs import Run, Watcher, left, running_until, watching
 
-HEADER: Final = struct.Struct("<BBHIdII")
-# What a slow, busy machine may take for a whole start; the promise (10 s) is measured elsewhere.
-START_S: Final = 60.0
 # The promise for a kill of any process.
 LIVE_AGAIN_S: Final = 5.0
 # Moments within a second at which a kill falls: the windows of the gateways end with the second
@@ -44,77 +31,6 @@ from balise.commands.demo import say
 from balise.demo import Options, run
 asyncio.run(run(Options(0, 3, Path(sys.argv[1]), tuple(sys.argv[2:])), say))
 """
-
-
-@dataclass
-class Demo:
-    """A running demo."""
-
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def lines(self) -> list[str]:
-        """What it has said so far."""
-        return self.log.read_text().splitlines()
-
-    def url(self, pattern: str) -> str:
-        """The first match in what it said."""
-        found = re.search(pattern, self.log.read_text())
-        assert found, f"{pattern} is not in:\n{self.log.read_text()}"
-        return found[1]
-
-    def processes(self) -> dict[str, psutil.Process]:
-        """Its processes by name."""
-        found = {}
-        for process in psutil.Process(self.popen.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if name := _name(process.cmdline()):
-                    found[name] = process
-        return found
-
-
-def _name(words: list[str]) -> str:
-    marks = {
-        "valkey-server": "store",
-        "balise.embedded_broker": "broker",
-        "ingest": "ingest",
-        "worker": "worker",
-        "dashboard": "dashboard",
-        "simulate": "simulator",
-    }
-    for word in words:
-        # A server may have written its address behind its path.
-        if name := marks.get(word.partition(" ")[0].rpartition("/")[2]):
-            return name
-    return ""
-
-
-@contextmanager
-def demo(tmp_path: Path, *words: str) -> Iterator[Demo]:
-    """A demo that has said that it is live; killed at the end, if it still runs."""
-    log = tmp_path / "log"
-    with log.open("wb") as out:
-        popen = subprocess.Popen([sys.executable, *words], stdout=out, stderr=subprocess.STDOUT)
-    try:
-        running = Demo(popen, log)
-        until(
-            lambda: popen.poll() is not None or "Live after" in log.read_text(),
-            "the demo is live",
-            START_S,
-        )
-        assert popen.poll() is None, log.read_text()
-        yield running
-    finally:
-        popen.kill()
-        popen.wait()
-
-
-def left(processes: dict[str, psutil.Process]) -> list[str]:
-    """The names of those that still run."""
-    return [name for name, process in processes.items() if alive(process.pid)]
-
-
 ALL: Final = {"store", "broker", "ingest", "worker", "dashboard", "simulator"}
 
 
@@ -123,7 +39,7 @@ def test_ctrl_c_stops_the_demo_and_leaves_neither_process_nor_file(
 ) -> None:
     """`balise demo`, as typed: it says where to look, in few lines, and ends without a trace."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with demo(tmp_path, "-m", "balise", "demo", "--port", "0") as running:
+    with running_until("Live after", tmp_path, "-m", "balise", "demo", "--port", "0") as running:
         processes = running.processes()
         assert set(processes) == ALL
         assert len(list(tmp_path.glob("balise-demo-*"))) == 1
@@ -138,63 +54,8 @@ def test_ctrl_c_stops_the_demo_and_leaves_neither_process_nor_file(
         assert len(running.lines) < 25, said
 
 
-@dataclass
-class Watcher:
-    """A page: follows the live feed, reconnecting as the page does.
-
-    Attributes:
-        latest: tick of the last change that held fixes.
-        ticks: of each connection, the snapshot's (if it holds one) and those of its changes.
-        gaps: sequence numbers that were not the next.
-    """
-
-    url: str
-    latest: float = 0.0
-    ticks: list[list[float]] = field(default_factory=list)
-    gaps: list[tuple[int, int]] = field(default_factory=list)
-
-    async def run(self) -> None:
-        """Follows until cancelled."""
-        while True:
-            with contextlib.suppress(OSError, WebSocketException):
-                async with connect(self.url, compression=None, max_size=None, proxy=None) as feed:
-                    self.ticks.append([])
-                    expected: int | None = None
-                    async for message in feed:
-                        if isinstance(message, bytes):
-                            expected = self._take(message, expected)
-            await asyncio.sleep(0.1)
-
-    def _take(self, frame: bytes, expected: int | None) -> int:
-        version, flags, _, sequence, t, count, _ = HEADER.unpack_from(frame)
-        assert version == 1
-        snapshot = bool(flags & 1)
-        if not snapshot:
-            if expected is not None and sequence != expected:
-                self.gaps.append((sequence, expected))
-            self.ticks[-1].append(t)
-            if count:
-                self.latest = max(self.latest, t)
-        elif count:
-            self.ticks[-1].append(t)
-        return int(sequence) + 1
-
-
-@asynccontextmanager
-async def watching(url: str) -> AsyncIterator[Watcher]:
-    """A page that watches while the block runs."""
-    watcher = Watcher(url)
-    task = asyncio.create_task(watcher.run())
-    try:
-        yield watcher
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def kill_and_wait(
-    running: Demo, watcher: Watcher, name: str, took: dict[str, float], phase: float | None = None
+    running: Run, watcher: Watcher, name: str, took: dict[str, float], phase: float | None = None
 ) -> None:
     """Kills a process, waits for fixes made after the kill on the page, and notes the longest.
 
@@ -263,7 +124,7 @@ async def test_any_process_may_be_killed_and_the_map_lives_on(tmp_path: Path) ->
     book = tmp_path / "ledger.csv"
     words = ("-c", RUN, str(tmp_path / "data"), "--faults", "none", "--ledger", str(book))
     took: dict[str, float] = defaultdict(float)
-    with demo(tmp_path, *words) as running:
+    with running_until("Live after", tmp_path, *words) as running:
         assert set(running.processes()) == ALL
         page = running.url(r"look at (http://\S+)")
         site = json.loads((tmp_path / "data" / "site.json").read_text())["id"]
