@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "simulate",
     "stream",
     "dashboard",
+    "record",
     "replay",
     "evaluate",
     "site",
