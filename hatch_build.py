@@ -43,6 +43,8 @@ NPM_FLAGS: Final = (
     "--loglevel=error",
 )
 BUILD_TIMEOUT_S: Final = 600
+# The first lines say what went wrong; the rest is where in npm.
+SAID_LINES: Final = 4
 
 
 class PageError(Exception):
@@ -70,8 +72,7 @@ class PageHook(BuildHookInterface[Any]):
             build_page(web, static)
         except PageError as error:
             if os.environ.get(REQUIRE) == "1":
-                message = f"{error} ({REQUIRE}=1 makes this a failure)"
-                raise RuntimeError(message) from error
+                self.app.abort(f"{error} ({REQUIRE}=1 makes this a failure)")
             self.app.display_warning(
                 f"{error} The API works without the page; install again to build it."
             )
@@ -184,8 +185,8 @@ def _run(command: list[str], where: Path, environment: dict[str, str], failure: 
             check=True,
         )
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip()[-2000:]
-        raise PageError(f"{failure}\n{said}\n" if said else failure) from error
+        said = "; ".join((error.stderr or error.stdout or "").split("\n")[:SAID_LINES]).strip("; ")
+        raise PageError(f"{failure} It said: {said}." if said else failure) from error
     except (OSError, subprocess.SubprocessError) as error:
         raise PageError(f"{failure} ({error})") from error
 

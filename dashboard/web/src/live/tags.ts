@@ -21,7 +21,7 @@ const GLIDE_MS = { least: 150, most: 1500, first: 500 };
 /** How much of a mover's way is kept for its trail: points, one a tick. */
 export const TRAIL_POINTS = 90;
 /** Trails are kept for at most this many movers. */
-const MAX_TRAILS = 1000;
+const MAX_TRAILS = 400;
 
 export interface Trail {
   /** x and y in turn, oldest first from `start`. */

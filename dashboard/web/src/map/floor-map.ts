@@ -19,6 +19,14 @@ import { CLOSE, scaleBar, screenX, screenY, type Box } from "./view";
 const MAX_RATIO = 2;
 /** Frames that animate take at most this share of the time; the rest is the user's. */
 const BUSY_SHARE = 0.4;
+/**
+ * With many tags in view they glide in fewer frames, because painting them costs more than what is
+ * measured here: at 10,000 without a graphics card it is four times that. Tags, milliseconds.
+ */
+const CALMER = [
+  { above: 5000, every: 120 },
+  { above: 1500, every: 50 },
+] as const;
 const REACH_PX = { mouse: 14, touch: 26 };
 /** A chosen thing's way is drawn for the last minutes, points. */
 const MAX_TRACK = 600;
@@ -135,7 +143,7 @@ export class FloorMap implements Movable {
     if (this.camera.size.width === 0 || this.ground === null) return;
     const busy = this.camera.flying || this.groundStale;
     // On a slow machine tags glide in fewer frames, so that panning and typing stay quick.
-    if (!busy && now - this.paintedAt < this.cost / BUSY_SHARE - 4) {
+    if (!busy && now - this.paintedAt < this.pause()) {
       this.redraw();
       return;
     }
@@ -152,6 +160,12 @@ export class FloorMap implements Movable {
     this.cost += (performance.now() - began - this.cost) * 0.2;
     this.paintedAt = now;
     if (more || this.model.tags.moving(began)) this.redraw();
+  }
+
+  /** How long the map rests between two frames of gliding tags, milliseconds. */
+  private pause(): number {
+    const calm = CALMER.find(({ above }) => this.visible.count > above)?.every ?? 0;
+    return Math.max(this.cost / BUSY_SHARE - 4, calm);
   }
 
   private drawGround(): void {
