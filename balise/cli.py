@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "replay",
     "evaluate",
     "site",
+    "bench",
 )
 """Names of the modules in balise.commands, in the order of the help."""
 
