@@ -48,6 +48,8 @@ READ_BURST: Final = 64
 MAX_IN_FLIGHT: Final = 1_000
 # Fixed header, topic length, packet id and property length of a PUBLISH, rounded up.
 _PUBLISH_OVERHEAD: Final = 16
+# Topic name invalid, payload format invalid. Others (a right not granted yet, a quota) may pass.
+_FINAL_REASONS: Final = frozenset({0x90, 0x99})
 
 
 class MqttError(Exception):
@@ -465,7 +467,8 @@ class Mqtt:
         if outgoing.qos:
             self._in_flight -= 1
         if reason.is_failure:
-            _fail(outgoing, MqttError(f"{self.broker} refuses the message: {reason}", final=True))
+            final = reason.value in _FINAL_REASONS
+            _fail(outgoing, MqttError(f"{self.broker} refuses the message: {reason}", final=final))
         elif not outgoing.done.done():
             outgoing.done.set_result(None)
         while self._waiting and self._in_flight < self._max_in_flight:
