@@ -44,7 +44,7 @@ NPM_FLAGS: Final = (
 )
 BUILD_TIMEOUT_S: Final = 600
 # The first lines say what went wrong; the rest is where in npm.
-SAID_LINES: Final = 4
+SAID_LINES: Final = 8
 
 
 class PageError(Exception):
@@ -185,7 +185,9 @@ def _run(command: list[str], where: Path, environment: dict[str, str], failure: 
             check=True,
         )
     except subprocess.CalledProcessError as error:
-        said = "; ".join((error.stderr or error.stdout or "").split("\n")[:SAID_LINES]).strip("; ")
+        lines = (error.stderr or error.stdout or "").splitlines()
+        told = [line.strip() for line in lines if line.strip() and "npm warn" not in line]
+        said = "; ".join(told[:SAID_LINES])
         raise PageError(f"{failure} It said: {said}." if said else failure) from error
     except (OSError, subprocess.SubprocessError) as error:
         raise PageError(f"{failure} ({error})") from error
