@@ -24,7 +24,8 @@ class RadioParameters:
     coin-cell tags in their holders lose some."""
     path_loss_exponent: Range = (1.8, 3.5)
     """Per site without obstacles in its document: 1.8 in halls that guide waves, 3.5 where
-    unlisted metal stands everywhere (ITU-R P.1238; Rappaport 2002, table 4.6)."""
+    unlisted metal stands everywhere (ITU-R P.1238; Rappaport, Wireless
+    Communications, 2002, chapter 4)."""
     path_loss_exponent_obstructed: Range = (1.8, 2.6)
     """Per site whose document lists racks or walls: those are charged one by one, as in the
     multi-wall model of COST 231, so that the exponent must not charge them again."""
@@ -33,7 +34,8 @@ class RadioParameters:
 
     # -- Shadowing ---------------------------------------------------------------------------
     shadowing_sd_db: Range = (3.0, 9.0)
-    """Per site: what racks' content and fittings add, log-normally (Rappaport 2002)."""
+    """Per site: what racks' content and fittings add, log-normally (Rappaport,
+    chapter 4)."""
     shadowing_correlation_m: Range = (2.0, 5.0)
     """Per site: distance over which it decays to 1/e, exponentially (Gudmundson 1991; indoor
     values of a few metres)."""
@@ -46,7 +48,7 @@ class RadioParameters:
     rack_loss_db: Range = (2.0, 8.0)
     """Per rack, for one full crossing, unless the site gives `loss_db`."""
     wall_loss_db: Range = (3.0, 12.0)
-    """Per wall: plasterboard 3, masonry 12 (ITU-R P.2040 at 2.4 GHz)."""
+    """Per wall: plasterboard about 3, masonry about 12 at 2.4 GHz."""
     obstacle_cap_db: float = 22.0
     """Rays over the tops and off the ceiling bound what racks in a row can take away."""
     slab_loss_db: Range = (15.0, 20.0)

@@ -8,6 +8,7 @@ every obstacle. Works for any floor; a floor with no room at all has an empty ro
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
@@ -63,7 +64,7 @@ class Roadmap:
         self._pairs: Final[npt.NDArray[np.int64]] = np.array(
             [(a, b) for a, near in enumerate(self.edges) for b, _ in near if a < b], np.int64
         ).reshape(-1, 2)
-        self._known: dict[int, tuple[list[float], list[int]]] = {}
+        self._known: dict[int, tuple[array[float], array[int]]] = {}
 
     def clear(self, x: Floats, y: Floats) -> npt.NDArray[np.bool_]:
         """Whether points (n,) are on the floor and clear of obstacles and walls."""
@@ -108,10 +109,13 @@ class Roadmap:
         """Metres of the shortest way between two nodes."""
         return self._from(end)[0][start]
 
-    def _from(self, origin: int) -> tuple[list[float], list[int]]:
+    def _from(self, origin: int) -> tuple[array[float], array[int]]:
         found = self._known.get(origin)
         if found is None:
-            found = self._known[origin] = self._dijkstra(origin)
+            distance, before = self._dijkstra(origin)
+            # Packed: a large site asks from thousands of nodes to thousands.
+            found = array("d", distance), array("i", before)
+            self._known[origin] = found
         return found
 
     def _dijkstra(self, origin: int) -> tuple[list[float], list[int]]:
