@@ -73,6 +73,19 @@ class Latest(NamedTuple):
     t: npt.NDArray[np.float64]
 
 
+class _Held(NamedTuple):
+    """A batch of an open tick: its token, and the rows of its beacons."""
+
+    batch: Batch
+    token: str
+    rows: npt.NDArray[np.int64]
+
+
+def _key(batch: Batch) -> tuple[str, str, int]:
+    """What makes a batch itself and no other."""
+    return batch.gateway, batch.boot, batch.seq
+
+
 class _State(msgspec.Struct, array_like=True):
     """The whole state as it is stored; arrays as bytes."""
 
@@ -128,7 +141,7 @@ class Engine:
         self._fixes = np.zeros(len(site.trackables), FIX)
         self._fixed = np.zeros(len(site.trackables))
         # Batches of ticks that are still open, by tick: not part of the state, fed again instead.
-        self._open: dict[int, list[tuple[Batch, str]]] = {}
+        self._open: dict[int, list[_Held]] = {}
         self._held: set[tuple[str, str, int]] = set()
         self._ticks: list[TickFixes] = []
         self._events: list[Event] = []
@@ -142,7 +155,7 @@ class Engine:
             self._done.append(token)
             return
         counts = self._counts[batch.gateway]
-        key = (batch.gateway, batch.boot, batch.seq)
+        key = _key(batch)
         seen = self._seen.setdefault(batch.gateway, Seen())
         if key in self._held or seen.has(batch.boot, batch.seq):
             counts.duplicates += 1
@@ -158,7 +171,8 @@ class Engine:
             counts.late += 1
             self._done.append(token)
         else:
-            self._open.setdefault(tick, []).append((batch, token))
+            # Looked up now and not when the tick closes: then somebody waits for the map.
+            self._open.setdefault(tick, []).append(_Held(batch, token, self._rows(batch)))
             self._held.add(key)
         self._advance(last_tick(self._watermark.value()))
 
@@ -301,9 +315,9 @@ class Engine:
     def _close(self, tick: int) -> None:
         held = self._open.pop(tick)
         # One order, however the gateways' batches were interleaved on their way.
-        held.sort(key=lambda pair: (pair[0].t, pair[0].gateway, pair[0].boot, pair[0].seq))
-        for batch, token in held:
-            self._held.discard((batch.gateway, batch.boot, batch.seq))
+        held.sort(key=lambda each: (each.batch.t, *_key(each.batch)))
+        for batch, token, _ in held:
+            self._held.discard(_key(batch))
             self._seen.setdefault(batch.gateway, Seen()).add(batch.boot, batch.seq)
             self._done.append(token)
             # The site may have lost the gateway since the batch came.
@@ -314,7 +328,7 @@ class Engine:
             counts.readings += len(batch)
         t = tick * TICK_S
         self._watch(t)
-        readings = self._columns([b for b, _ in held if b.gateway in self._counts], t)
+        readings = self._columns([each for each in held if each.batch.gateway in self._counts], t)
         fixes = self._locator.locate(readings, t)
         if len(fixes):
             rows = fixes["trackable"]
@@ -323,13 +337,16 @@ class Engine:
             self._totals["fixes"] += len(fixes)
             self._ticks.append(TickFixes(t, self.version, fixes))
 
-    def _columns(self, batches: list[Batch], t: float) -> Readings:
+    def _rows(self, batch: Batch) -> npt.NDArray[np.int64]:
+        """The beacons' rows, -1 for those that belong to no trackable."""
+        row = self._layout.beacon_row
+        return np.array([row.get(beacon, -1) for beacon in batch.beacons], np.int64)
+
+    def _columns(self, held: list[_Held], t: float) -> Readings:
         rows, rssi, n, gateway, age = [], [], [], [], []
-        beacon_row = self._layout.beacon_row
-        for batch in batches:
+        for batch, _, row in held:
             if not len(batch):
                 continue
-            row = np.array([beacon_row.get(b, -1) for b in batch.beacons], np.int64)
             level = np.frombuffer(batch.rssi, np.float32).astype(np.float64)
             sane = (level >= RSSI_RANGE[0]) & (level <= RSSI_RANGE[1])
             self._totals["out_of_range"] += int((~sane).sum())
@@ -406,6 +423,10 @@ class Engine:
         }
         for beacon in after.beacon_row:
             self._strangers.forget(beacon)
+        self._open = {
+            tick: [each._replace(rows=self._rows(each.batch)) for each in held]
+            for tick, held in self._open.items()
+        }
         self.version = version
 
 

@@ -117,17 +117,22 @@ class Evidence:
 
 def _summed(readings: Readings) -> tuple[Ints, Ints, Ints, Floats, Floats, Floats]:
     """One entry per (beacon, gateway): touched rows, each entry's place in them, and its sums."""
-    order = np.lexsort((readings.age, readings.rssi, readings.gateway, readings.beacon))
-    beacon, gateway = readings.beacon[order], readings.gateway[order]
-    starts = np.flatnonzero(
-        np.concatenate(([True], (np.diff(beacon) != 0) | (np.diff(gateway) != 0)))
-    )
+    span = int(readings.gateway.max(initial=0)) + 1
+    pair = readings.beacon * span + readings.gateway
+    order = np.argsort(pair, kind="stable")
+    differs = np.diff(pair[order]) != 0
+    if not differs.all():
+        # Sums of floats must come out the same whatever order the readings came in.
+        order = np.lexsort((readings.age, readings.rssi, pair))
+    pair = pair[order]
+    starts = np.flatnonzero(np.concatenate(([True], differs)))
+    beacon, gateway = pair[starts] // span, pair[starts] % span
     weight = readings.n[order]
     n = np.add.reduceat(weight, starts)
     rssi = np.add.reduceat(weight * readings.rssi[order], starts) / n
     age = np.add.reduceat(weight * readings.age[order], starts) / n
-    rows, pair_row = np.unique(beacon[starts], return_inverse=True)
-    return rows, pair_row.reshape(-1).astype(np.int64), gateway[starts], n, rssi, age
+    first = np.concatenate(([True], np.diff(beacon) != 0))
+    return beacon[first], np.cumsum(first) - 1, gateway, n, rssi, age
 
 
 def _turns(row: Ints) -> Ints:
