@@ -21,8 +21,8 @@ from typing import Final, Self
 
 from gateway.errors import UserError
 
-# A process that lived this long was well; its death starts a new count.
-STEADY_S: Final = 10.0
+# A process that lived this long does not crash in a tight loop; its death starts a new count.
+STEADY_S: Final = 2.0
 # The first death is answered at once, the next ones after these waits: a crash loop must not eat
 # the machine, and a mended cause should not wait long.
 BACKOFF_S: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
