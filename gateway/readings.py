@@ -261,6 +261,8 @@ def _column(name: str, kind: str, raw: bytes | list[float] | list[int], count: i
     # A sum of float32 cannot overflow, and is not finite when any part of it is not.
     if kind == "f" and not math.isfinite(sum(column)):
         raise ReadingsError("value", f"{name} holds a value that is not a finite number")
+    if kind == "H" and 0 in column:
+        raise ReadingsError("value", f"{name} holds a 0; a reading is of one advert at least")
     return column
 
 
