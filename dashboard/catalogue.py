@@ -11,8 +11,11 @@ import binascii
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from dashboard.positions import Positions
-from stream.site import Kind, Site
+from stream.site import KINDS, Kind, Site
 
 MAX_CURSOR_CHARS: Final = 1_024
 
@@ -67,29 +70,29 @@ class Catalogue:
         """
         start = 0 if after is None else bisect_right(self._ids, decode_cursor(after))
         text = query.text.casefold()
+        fits = _fitting(positions, query).tolist()
         found: list[int] = []
         for place in range(start, len(self._rows)):
-            if text and text not in self._texts[place]:
-                continue
             row = self._rows[place]
-            if _fits(positions, row, query):
+            if fits[row] and (not text or text in self._texts[place]):
                 if len(found) == limit:
                     return found, encode_cursor(self.site.trackables[found[-1]].id)
                 found.append(row)
         return found, None
 
 
-def _fits(positions: Positions, row: int, query: Query) -> bool:
-    if query.kind is not None and positions.site.trackables[row].kind != query.kind:
-        return False
-    if query.zone is None and query.floor is None:
-        return True
-    if positions.t[row] <= 0.0:
-        return False
-    last = positions.last[row]
-    return (query.zone is None or last["zone"] == query.zone) and (
-        query.floor is None or last["floor"] == query.floor
-    )
+def _fitting(positions: Positions, query: Query) -> npt.NDArray[np.bool_]:
+    """Which rows pass the filters but the text; shape (trackables,)."""
+    fits = np.ones(len(positions.t), bool)
+    if query.kind is not None:
+        fits &= positions.kinds == KINDS.index(query.kind)
+    if query.zone is not None or query.floor is not None:
+        fits &= positions.t > 0.0
+    if query.zone is not None:
+        fits &= positions.last["zone"] == query.zone
+    if query.floor is not None:
+        fits &= positions.last["floor"] == query.floor
+    return fits
 
 
 def encode_cursor(id_: str) -> str:

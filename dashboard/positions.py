@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dashboard.tracks import Points, Tracks
 from stream.fixes import FIX, NONE, Fixes, TickFixes, empty
 from stream.site import KINDS, Site
 
@@ -21,20 +22,8 @@ Times = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 _Rows = npt.NDArray[np.int64]
 
-# Two minutes at two ticks a second: the trail a person looks at.
-TRACK_POINTS: Final = 240
-# The rings of all trackables together stay below this; a site of 100,000 gets shorter tracks.
-TRACK_BYTES: Final = 64 * 1024 * 1024
-MIN_TRACK_POINTS: Final = 8
 # Other versions whose ticks can be read: workers change over within a step of each other.
 MAX_VERSIONS: Final = 4
-
-POINT: Final = np.dtype(
-    [("t", "<f8"), ("x", "<f4"), ("y", "<f4"), ("accuracy", "<f4"), ("floor", "<u2")]
-)
-"""One point of a track: Unix seconds, metres, metres, metres, row in site.floors."""
-Points = npt.NDArray[np.void]
-"""An array of POINT."""
 
 
 class Moves(NamedTuple):
@@ -65,10 +54,12 @@ class Positions:
         tick: end of the newest tick taken in, Unix seconds, 0 before the first.
         t: time of each trackable's last fix, 0 when never located; shape (trackables,).
         last: each trackable's last fix, FIX; shape (trackables,).
+        kinds: each trackable's kind, its place in KINDS; shape (trackables,).
     """
 
     def __init__(self, site: Site, version: int) -> None:
         self.tick = 0.0
+        self._tracks: Final = Tracks(len(site.trackables))
         self._others: OrderedDict[int, Site] = OrderedDict()
         self._layouts: dict[int, _Layout] = {}
         self._install(site, version)
@@ -82,12 +73,7 @@ class Positions:
         self.last["trackable"] = np.arange(count)
         self.last["zone"] = NONE
         self._row = {part.id: row for row, part in enumerate(site.trackables)}
-        self._kinds = np.array([KINDS.index(part.kind) for part in site.trackables], np.int64)
-        points = TRACK_BYTES // (max(count, 1) * POINT.itemsize)
-        self._points = int(np.clip(points, MIN_TRACK_POINTS, TRACK_POINTS))
-        # Zeroed memory is only taken from the system where a track is written.
-        self._ring = np.zeros((count, self._points), POINT)
-        self._written = np.zeros(count, np.int64)
+        self.kinds = np.array([KINDS.index(part.kind) for part in site.trackables], np.int64)
 
     def knows(self, version: int) -> bool:
         """Whether ticks of that version can be applied."""
@@ -104,7 +90,7 @@ class Positions:
     def change_site(self, site: Site, version: int) -> None:
         """Makes another document the present one; what is known follows by id."""
         old_site, old_version = self.site, self.version
-        old_t, old_last, old_ring, old_written = self.t, self.last, self._ring, self._written
+        old_t, old_last = self.t, self.last
         self._layouts.clear()
         self._others.pop(version, None)
         self._install(site, version)
@@ -117,16 +103,7 @@ class Positions:
         self.last[rows] = fixes[known]
         self.t[rows] = times[known]
 
-        # The newest points of every ring, oldest first; unwritten ones are zero and have no time.
-        keep = min(self._points, old_ring.shape[1])
-        kept = np.flatnonzero(layout.trackables >= 0)
-        places = (old_written[kept, None] - keep + np.arange(keep)) % old_ring.shape[1]
-        moved = old_ring[kept[:, None], places]
-        floors = layout.floors[moved["floor"]] if len(layout.floors) else moved["floor"]
-        moved["t"][floors < 0] = 0.0
-        moved["floor"] = np.maximum(floors, 0)
-        self._ring[layout.trackables[kept], :keep] = moved
-        self._written[layout.trackables[kept]] = keep
+        self._tracks.rearrange(layout.trackables, len(site.trackables), layout.floors)
 
     def apply(self, tick: TickFixes) -> Moves:
         """Takes a tick in and says what moved; a tick fed again moves nothing.
@@ -174,15 +151,9 @@ class Positions:
             row: in site.trackables.
             seconds: how far back from its last fix.
         """
-        first = int(self._written[row]) - self._points
-        points = self._ring[row][(first + np.arange(self._points)) % self._points]
-        recent: Points = points[(points["t"] > 0.0) & (points["t"] >= self.t[row] - seconds)]
+        points = self._tracks.read(row)
+        recent: Points = points[points["t"] >= self.t[row] - seconds]
         return recent
-
-    def track_seconds(self, row: int) -> float:
-        """How far back the ring of a trackable reaches, in seconds."""
-        points = self.track(row, np.inf)
-        return float(points["t"][-1] - points["t"][0]) if len(points) else 0.0
 
     def occupancy(self, heard_within: float) -> Counts:
         """Trackables in each zone by kind; shape (zones, kinds).
@@ -193,7 +164,7 @@ class Positions:
         zones = len(self.site.zones)
         there = (self.t > 0.0) & (self.t >= self.tick - heard_within)
         there &= self.last["zone"] < zones
-        cells = self.last["zone"][there].astype(np.int64) * len(KINDS) + self._kinds[there]
+        cells = self.last["zone"][there].astype(np.int64) * len(KINDS) + self.kinds[there]
         return np.bincount(cells, minlength=zones * len(KINDS)).reshape(zones, len(KINDS))
 
     def _take(self, fixes: Fixes, times: Times, version: int) -> Fixes:
@@ -207,12 +178,7 @@ class Positions:
             fixes, times, rows = fixes[newer], times[newer], rows[newer]
         self.last[rows] = fixes
         self.t[rows] = times
-        points = np.empty(len(rows), POINT)
-        points["t"] = times
-        for name in ("x", "y", "accuracy", "floor"):
-            points[name] = fixes[name]
-        self._ring[rows, self._written[rows] % self._points] = points
-        self._written[rows] += 1
+        self._tracks.write(rows, times, fixes)
         return fixes
 
     def _layout(self, version: int) -> _Layout:

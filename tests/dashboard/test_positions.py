@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from dashboard import positions as module
-from dashboard.positions import TRACK_POINTS, Positions
+from dashboard import tracks
+from dashboard.positions import Positions
 from stream.fixes import NONE, Fixes, TickFixes, empty
 from stream.site import Floor, Site, Trackable, Zone
 from tests.support.stepper import T0, depot
@@ -81,7 +81,7 @@ def test_any_mixture_gives_the_same_table(ticks: list[list[int]], chance: random
 def test_the_track_is_a_ring() -> None:
     """The newest points are kept, oldest first, and cut to the seconds asked for."""
     table = Positions(depot(1), 1)
-    count = TRACK_POINTS + 37
+    count = tracks.TRACK_POINTS + 37
     for i in range(count):
         table.apply(tick(0.5 * i, [0], x=float(i)))
     track = table.track(0, 1e9)
@@ -90,17 +90,30 @@ def test_the_track_is_a_ring() -> None:
 
 
 def test_tracks_of_a_large_site_are_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rings stay within their memory, and keep the newest when a site grows."""
-    monkeypatch.setattr(module, "TRACK_BYTES", module.POINT.itemsize * 10 * 4)
+    """The rings stay within their memory, and keep the newest when a site outgrows them."""
+    monkeypatch.setattr(tracks, "SPARE_LEAST", 1)
+    monkeypatch.setattr(tracks, "TRACK_BYTES", tracks.POINT.itemsize * 60)
     table = Positions(depot(2), 1)
     for i in range(30):
         table.apply(tick(float(i), [0], x=float(i)))
     assert list(table.track(0, 1e9)["x"]) == [float(i) for i in range(10, 30)]
-    table.change_site(depot(4), 2)
+    table.change_site(depot(3), 2)  # there is room for one more
+    assert list(table.track(0, 1e9)["x"]) == [float(i) for i in range(10, 30)]
+    table.change_site(depot(4), 3)
     assert list(table.track(0, 1e9)["x"]) == [float(i) for i in range(20, 30)]
-    table.apply(tick(30.0, [0], version=2, x=30.0))
+    table.apply(tick(30.0, [0, 3], version=3, x=30.0))
     assert list(table.track(0, 1e9)["x"]) == [float(i) for i in range(21, 31)]
-    assert len(table.track(3, 1e9)) == 0
+    assert list(table.track(3, 1e9)["x"]) == [33.0]
+
+
+def test_a_new_trackable_does_not_inherit_a_track() -> None:
+    """The ring of one that is gone is emptied before it is given away."""
+    table = Positions(two_floors([0, 1], []), 1)
+    for version in range(2, 200):
+        table.apply(tick(float(version), [0, 1], version=version - 1, zone=NONE))
+        table.change_site(two_floors([version, 0], []), version)
+        assert len(table.track(0, 1e9)) == 0
+        assert len(table.track(1, 1e9)) == min(version - 1, tracks.TRACK_POINTS)
 
 
 def two_floors(order: list[int], zones: list[str]) -> Site:
