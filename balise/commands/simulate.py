@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gateway.readings import MAX_T, MAX_WINDOW_S
+
 if TYPE_CHECKING:
     from stream.site import Site
 
@@ -14,6 +16,8 @@ HELP: Final = "simulate a site: write recording and truth, or publish live"
 
 FAULTS: Final = ("none", "mild", "harsh")
 SECONDS: Final = 600.0
+# Ten years: longer is a typing error.
+MAX_SECONDS: Final = 315_360_000.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.seed < 0:
         raise SimulationError(f"--seed {args.seed} is negative; give 0 or more")
-    if args.window <= 0.0 or (args.seconds is not None and args.seconds <= 0.0):
-        raise SimulationError("--window and --seconds must be above 0")
+    if not 0.0 < args.window <= MAX_WINDOW_S:
+        raise SimulationError(f"--window must be above 0 and at most {MAX_WINDOW_S:.0f} s")
+    if args.seconds is not None and not 0.0 < args.seconds <= MAX_SECONDS:
+        raise SimulationError(f"--seconds must be above 0 and at most {MAX_SECONDS:.0f}")
+    if args.start is not None and not 0.0 < args.start < MAX_T - MAX_SECONDS:
+        raise SimulationError("--start must be Unix seconds, such as 1767603600")
     if args.mqtt is None and args.out is None:
         raise SimulationError("give --out DIR to write files, or --mqtt URL to publish live")
     if args.mqtt is None and args.ledger is not None:
@@ -104,20 +112,23 @@ def _site(args: argparse.Namespace) -> Site:
 
 
 def _files(args: argparse.Namespace, site: Site) -> int:
-    from balise.simulate import START, simulate
+    from balise.simulate import START, SimulationError, simulate
     from gateway.radio.faults import LEVELS
 
     began = time.perf_counter()
     seconds = SECONDS if args.seconds is None else args.seconds
-    report = simulate(
-        site,
-        args.out,
-        seconds=seconds,
-        seed=args.seed,
-        window_s=args.window,
-        faults=LEVELS[args.faults],
-        start=START if args.start is None else args.start,
-    )
+    try:
+        report = simulate(
+            site,
+            args.out,
+            seconds=seconds,
+            seed=args.seed,
+            window_s=args.window,
+            faults=LEVELS[args.faults],
+            start=START if args.start is None else args.start,
+        )
+    except OSError as error:
+        raise SimulationError(f"{args.out} cannot be written: {error.strerror}") from error
     took = time.perf_counter() - began
     print(
         f"{args.out}: {seconds:g} s of {len(site.gateways)} gateways and {report.beacons} beacons: "

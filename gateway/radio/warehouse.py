@@ -46,6 +46,8 @@ _MIN_DEPTH: Final = 18.0
 _MAX_GATEWAYS: Final = 1_000
 _MAX_SIDE: Final = 600.0
 _MAX_FLOORS: Final = 20
+# What fits into a site document (32 MB).
+_MAX_TRACKABLES: Final = 150_000
 # A beacon's minor is 16 bits wide.
 _MINORS: Final = 50_000
 _MAJOR: Final = {"item": 100, "picker": 10, "cart": 20, "visitor": 30}
@@ -94,6 +96,8 @@ def warehouse(
     _check(width_m, depth_m, gateways, floors, seed)
     if min(items, pickers, carts, visitors) < 0:
         raise RadioError("a warehouse cannot have fewer than 0 items, pickers, carts or visitors")
+    if items + pickers + carts + visitors > _MAX_TRACKABLES:
+        raise RadioError(f"a warehouse has at most {_MAX_TRACKABLES:,} items, people and carts")
     rng = generator(seed, "warehouse")
     document: Document = {
         "id": site_id,

@@ -162,6 +162,7 @@ def test_a_seed_makes_a_warehouse() -> None:
         ({"gateways": 0}, "gateways"),
         ({"floors": 0}, "floors"),
         ({"items": -1}, "fewer than 0"),
+        ({"items": 10**9}, "at most 150,000"),
     ],
 )
 def test_what_cannot_be_built_is_refused(sizes: dict[str, Any], word: str) -> None:
