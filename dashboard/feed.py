@@ -15,9 +15,9 @@ import msgspec
 
 from dashboard.live import Hub
 from dashboard.positions import Positions
-from stream.engine import latest
 from stream.fixes import TickFixes
 from stream.site import Site
+from stream.state import latest
 from stream.store import Store, StoreDown, StoreError
 
 _log: Final = logging.getLogger("balise.dashboard")

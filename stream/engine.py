@@ -7,20 +7,20 @@ elsewhere and fed what was not yet `done`, goes on as if nothing had happened.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from gateway.readings import Batch
 from stream.events import Event, EventKind
 from stream.evidence import RSSI_RANGE, SLOT, SLOTS, Readings
-from stream.fixes import FIX, NONE, Fixes, TickFixes
+from stream.fixes import FIX, NONE, TickFixes
 from stream.locator import PLACE, Layout, Locator, LocatorState, carry_over
 from stream.partition import partition_of
 from stream.seen import Seen
 from stream.site import Site
+from stream.state import STATE_VERSION, EngineError, State, open_state, pack_state, stored_array
 from stream.summary import GatewayCounts, Summary
 from stream.tracker import TRACK
 from stream.unassigned import Strangers
@@ -34,13 +34,8 @@ from stream.watermark import (
     tick_of,
 )
 
-STATE_VERSION: Final = 1
 # An advert of a window of w seconds was heard w / 2 before its end on average.
 _HALF: Final = 0.5
-
-
-class EngineError(ValueError):
-    """A state that does not belong to this engine (another version, site or partition)."""
 
 
 class Step(NamedTuple):
@@ -57,22 +52,6 @@ class Step(NamedTuple):
     done: list[str]
 
 
-class Latest(NamedTuple):
-    """The last fix of every trackable that was ever located.
-
-    Attributes:
-        tick: end of the last closed tick, Unix seconds.
-        version: the site version that the rows refer to.
-        fixes: by trackable row.
-        t: Unix seconds of each fix.
-    """
-
-    tick: float
-    version: int
-    fixes: Fixes
-    t: npt.NDArray[np.float64]
-
-
 class _Held(NamedTuple):
     """A batch of an open tick: its token, and the rows of its beacons."""
 
@@ -86,31 +65,6 @@ def _key(batch: Batch) -> tuple[str, str, int]:
     return batch.gateway, batch.boot, batch.seq
 
 
-class _State(msgspec.Struct, array_like=True):
-    """The whole state as it is stored; arrays as bytes."""
-
-    state_version: int
-    site_version: int
-    partition: int
-    partitions: int
-    closed: int
-    front: float
-    latest: bytes
-    standing: bytes
-    seen: dict[str, list[Any]]
-    counts: dict[str, GatewayCounts]
-    totals: dict[str, int]
-    strangers: list[Any]
-    slots: bytes
-    heard: bytes
-    tracks: bytes
-    places: bytes
-    fixes: bytes
-    fixed: bytes
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(_State).decode
 _TOTALS: Final = ("unknown", "out_of_range", "fixes")
 
 
@@ -226,8 +180,8 @@ class Engine:
     def dump(self) -> bytes:
         """The state: everything but the batches of open ticks, which are not `done` either."""
         state = self._locator.state
-        return _encode(
-            _State(
+        return pack_state(
+            State(
                 state_version=STATE_VERSION,
                 site_version=self.version,
                 partition=self._partition,
@@ -258,7 +212,7 @@ class Engine:
         Raises:
             EngineError: when the state is of another version, partition or shape.
         """
-        state = _opened(blob)
+        state = open_state(blob)
         if (state.site_version, state.partition, state.partitions) != (
             version,
             partition,
@@ -275,28 +229,28 @@ class Engine:
             raise EngineError(f"the state does not fit its site: {error}") from error
         return engine
 
-    def _load(self, state: _State) -> None:
+    def _load(self, state: State) -> None:
         beacons, trackables = len(self._layout.trackable), len(self._layout.motions.fade_s)
         self._locator = Locator(
             self._layout,
             LocatorState(
-                _array(state.slots, SLOT, (beacons, SLOTS)),
-                _array(state.heard, np.dtype("<f8"), (beacons,)),
-                _array(state.tracks, TRACK, (trackables,)),
-                _array(state.places, PLACE, (trackables,)),
+                stored_array(state.slots, SLOT, (beacons, SLOTS)),
+                stored_array(state.heard, np.dtype("<f8"), (beacons,)),
+                stored_array(state.tracks, TRACK, (trackables,)),
+                stored_array(state.places, PLACE, (trackables,)),
             ),
         )
         self._watermark = Watermark(
-            _array(state.latest, np.dtype("<f8"), self._watermark.latest.shape), state.front
+            stored_array(state.latest, np.dtype("<f8"), self._watermark.latest.shape), state.front
         )
-        self._standing = _array(state.standing, np.dtype("i1"), self._standing.shape)
+        self._standing = stored_array(state.standing, np.dtype("i1"), self._standing.shape)
         self._closed = state.closed
         self._seen = {name: Seen.restore(dumped) for name, dumped in state.seen.items()}
         self._counts = state.counts
         self._totals = state.totals
         self._strangers = Strangers.restore(state.strangers)
-        self._fixes = _array(state.fixes, FIX, (trackables,))
-        self._fixed = _array(state.fixed, np.dtype("<f8"), (trackables,))
+        self._fixes = stored_array(state.fixes, FIX, (trackables,))
+        self._fixed = stored_array(state.fixed, np.dtype("<f8"), (trackables,))
 
     @property
     def _now(self) -> float:
@@ -428,42 +382,3 @@ class Engine:
             for tick, held in self._open.items()
         }
         self.version = version
-
-
-def stored_version(blob: bytes) -> int:
-    """The site version that a state refers to.
-
-    Raises:
-        EngineError: when the state cannot be read.
-    """
-    return _opened(blob).site_version
-
-
-def latest(blob: bytes) -> Latest:
-    """The last fixes inside a state, for readers of the store.
-
-    Raises:
-        EngineError: when the state cannot be read.
-    """
-    state = _opened(blob)
-    t = np.frombuffer(state.fixed, "<f8")
-    ever = np.flatnonzero(t > 0.0)
-    fixes = np.frombuffer(state.fixes, FIX)[ever]
-    return Latest(state.closed * TICK_S, state.site_version, fixes, t[ever])
-
-
-def _opened(blob: bytes) -> _State:
-    try:
-        state = _decode(blob)
-    except msgspec.MsgspecError as error:
-        raise EngineError(f"the stored state cannot be read: {error}") from error
-    if state.state_version != STATE_VERSION:
-        raise EngineError(
-            f"the stored state has format {state.state_version}; this version reads {STATE_VERSION}"
-        )
-    return state
-
-
-def _array(blob: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """A writable array from stored bytes."""
-    return np.frombuffer(blob, dtype).reshape(shape).copy()

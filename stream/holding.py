@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 from gateway.readings import Batch, ReadingsError, decode
 from stream.admission import NOBODY
 from stream.connection import Connection, StoreDown, StoreError, StoreGone
-from stream.engine import Engine, EngineError, stored_version
+from stream.engine import Engine
 from stream.events import Event
 from stream.fixes import TickFixes
 from stream.lease import Entry, Lease, StaleEpoch
 from stream.site import Site
+from stream.state import EngineError, stored_version
 from stream.store import SiteAbsent, Store
 from stream.summary import encode_summary
 

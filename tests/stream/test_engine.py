@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.readings import Batch
-from stream.engine import Engine, EngineError, Step, latest, stored_version
+from stream.engine import Engine, Step
 from stream.fixes import NONE, TickFixes, pack
 from stream.site import Floor, GatewayPlace, Site, Trackable, Zone
+from stream.state import EngineError, latest, stored_version
 
 T0 = 1_700_000_000.0
 SQUARE = [(0.0, 0.0), (20.0, 0.0), (20.0, 20.0), (0.0, 20.0)]

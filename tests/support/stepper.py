@@ -17,11 +17,12 @@ from msgspec.structs import replace
 
 from gateway.readings import Batch
 from stream.connection import Connection
-from stream.engine import Engine, Step, stored_version
+from stream.engine import Engine, Step
 from stream.fixes import TickFixes
 from stream.lease import Lease
 from stream.partition import partition_of
 from stream.site import Floor, GatewayPlace, Kind, Site, Trackable, Zone
+from stream.state import stored_version
 from stream.store import Store
 from stream.summary import encode_summary
 
