@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dashboard.problems import Problem, not_found
 
 STATIC: Final = Path(__file__).parent / "static"
-BUILD_COMMAND: Final = "npm ci && npm run build"
 NOT_BUILT: Final = (
     "the page is not built in this installation: run `npm ci && npm run build` in dashboard/web, "
     "or install again with Node.js 20.19 or newer on the PATH; the API works without it"
 )
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
+_METHODS: Final = ["GET", "HEAD"]
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
@@ -34,17 +34,17 @@ def routes(static: Path) -> APIRouter:
     """The router of `/` and its files; `static` need not exist."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/")
+    @router.api_route("/", methods=_METHODS)
     async def index() -> Response:
         if not (static / "index.html").is_file():
             raise Problem(503, "unavailable", NOT_BUILT)
         return _file(static / "index.html", "no-cache")
 
-    @router.get("/assets/{name}")
+    @router.api_route("/assets/{name}", methods=_METHODS)
     async def asset(name: str) -> Response:
         return _named(static / "assets", name, IMMUTABLE)
 
-    @router.get("/{name}")
+    @router.api_route("/{name}", methods=_METHODS)
     async def other(name: str) -> Response:
         return _named(static, name, "no-cache")
 

@@ -149,7 +149,7 @@ def _gateway(place: GatewayPlace, health: GatewayHealth) -> models.Gateway:
         standing=counts.standing,
         version="" if status is None else status.version,
         scanner="" if status is None else status.scanner,
-        uptime_s=None if status is None else status.uptime,
+        uptime_s=None if status is None else round(status.uptime, 1),
         window_s=None if status is None else status.window,
         error="" if status is None else status.error,
         batches=counts.batches,

@@ -45,6 +45,8 @@ async def test_files(valkey_url: str, built: Path, path: str, kind: str, cache: 
         policy = response.headers["content-security-policy"]
         assert policy == content_security_policy(f"127.0.0.1:{board.port}")
         assert response.headers["x-content-type-options"] == "nosniff"
+        head = await board.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
 
 
 @pytest.mark.parametrize(
