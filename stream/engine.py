@@ -375,6 +375,7 @@ class Engine:
         self._counts = {
             name: self._counts.get(name) or GatewayCounts() for name in after.gateway_row
         }
+        self._seen = {name: self._seen[name] for name in after.gateway_row if name in self._seen}
         for beacon in after.beacon_row:
             self._strangers.forget(beacon)
         self._open = {
