@@ -20,8 +20,8 @@ from dashboard.problems import Problem, not_found
 
 STATIC: Final = Path(__file__).parent / "static"
 NOT_BUILT: Final = (
-    "the page is not built in this installation: run `npm ci && npm run build` in dashboard/web, "
-    "or install again with Node.js 20.19 or newer on the PATH; the API works without it"
+    "the page is not built in this installation: run `pip install '.[server]'` in the repository "
+    "again, with npm's registry within reach; the API works without the page"
 )
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 

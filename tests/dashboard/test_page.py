@@ -82,7 +82,7 @@ async def test_without_a_page_the_root_says_how_to_build_it(
     static = tmp_path / "none"
     async with pipeline(valkey_url), dashboard(valkey_url, static=static) as board:
         problem = await board.get("/", 503)
-        assert "npm ci && npm run build" in problem["detail"]
+        assert "run `pip install '.[server]'`" in problem["detail"]
         await board.get("/api/v1/site")
         static.mkdir()
         (static / "index.html").write_text("<title>Balise</title>", "utf-8")
