@@ -24,7 +24,7 @@ from stream.store import Store
 from tests.conftest import StartServer
 from tests.support.pipeline import Program, closing_round, make_rounds, make_site, programs
 from tests.support.processes import until_async
-from tests.support.servers import Kind
+from tests.support.servers import Kind, Server
 
 PAIRS = [
     pytest.param("valkey", "iotcore", id="embedded"),
@@ -36,15 +36,21 @@ class Pipeline:
     """A broker, a store with a site, and our processes between them."""
 
     def __init__(
-        self, site: Site, store: Store, mqtt_url: str, directory: Path, running: list[Program]
+        self,
+        site: Site,
+        store: Store,
+        servers: tuple[Server, Server],
+        directory: Path,
+        running: list[Program],
     ) -> None:
         self.site = site
         self.store = store
-        self.mqtt_url = mqtt_url
+        self.store_server = servers[0]
+        self.mqtt_url = servers[1].url
         self.recorded: list[Batch] = []
         self._directory = directory
         self._running = running
-        self._client = Mqtt(mqtt_url, "gateways")
+        self._client = Mqtt(self.mqtt_url, "gateways")
         self._tasks: list[asyncio.Task[None]] = []
         self._pending: list[asyncio.Future[None]] = []
 
@@ -167,9 +173,10 @@ def start_pipeline(start_server: StartServer, tmp_path: Path) -> Any:
 
         async def start(store_kind: Kind, broker_kind: Kind, partitions: int = 1) -> Pipeline:
             site = make_site()
-            store = await Store.connect(start_server(store_kind).url, site.id)
+            servers = (start_server(store_kind), start_server(broker_kind))
+            store = await Store.connect(servers[0].url, site.id)
             await store.import_site(site, partitions)
-            return Pipeline(site, store, start_server(broker_kind).url, tmp_path, running)
+            return Pipeline(site, store, servers, tmp_path, running)
 
         yield start
 
@@ -212,6 +219,39 @@ async def test_kills_of_ingest_and_worker(
         assert await pipeline.store.refusals() == {}
         assert [victim.stop() for victim in victims] == [0, 0]
         assert await pipeline.store.holders() == [""]
+
+
+@pytest.mark.parametrize(("store_kind", "broker_kind"), PAIRS)
+async def test_ingest_is_killed_with_readings_in_hand(
+    store_kind: Kind, broker_kind: Kind, start_pipeline: StartPipeline
+) -> None:
+    """What ingest had taken while the store was down was never acknowledged, and comes again."""
+    rounds = 60
+    async with await start_pipeline(store_kind, broker_kind, 1) as pipeline:
+        ingest = pipeline.ingest()
+        pipeline.worker("worker-0")
+        await pipeline.ingesting()
+        # So that the store itself forgets nothing when it is killed.
+        await pipeline.store.link.call("CONFIG", "SET", "appendfsync", "always")
+        t0 = start_time(rounds)
+        everything = list(make_rounds(pipeline.site, t0, rounds))
+        for batches in everything[:20]:
+            pipeline.publish(batches)
+        await pipeline.processed(15)
+        pipeline.store_server.kill9()
+        for batches in everything[20:40]:
+            pipeline.publish(batches)
+        await pipeline.acknowledged()
+        await until_async(lambda: "readings wait at the broker" in ingest.said(), "ingest waits")
+        ingest.kill9()
+        pipeline.store_server.restart()
+        ingest.start()
+        for batches in everything[40:]:
+            pipeline.publish(batches)
+        pipeline.publish(closing_round(pipeline.site, t0 + rounds * 0.5 + 1.0, rounds + 1))
+        await pipeline.acknowledged()
+        await pipeline.processed(rounds + 1)
+        await pipeline.check(rounds + 1)
 
 
 async def test_a_zombie_worker_cannot_write(start_pipeline: StartPipeline) -> None:
