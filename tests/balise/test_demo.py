@@ -119,6 +119,7 @@ def _covers(published: dict[tuple[str, str], dict[int, int]], summary: Summary) 
     )
 
 
+@pytest.mark.timeout(300)  # sixteen restarts, on a slow machine
 async def test_any_process_may_be_killed_and_the_map_lives_on(tmp_path: Path) -> None:
     """Live within 5 s, no reading lost, no fix twice, and nothing left at the end."""
     book = tmp_path / "ledger.csv"
