@@ -11,9 +11,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from dashboard.app import create_app
 from gateway.status import Status, encode_status
 from stream.fixes import NONE
 from stream.site import Trackable, encode_site, parse_site
+from stream.store import Store
 from tests.support.dashboards import Dashboard, dashboard
 from tests.support.processes import until_async
 from tests.support.stepper import T0, Pipeline, beacon, depot, pipeline, places
@@ -311,6 +313,9 @@ NEW = {"name": "Pump", "kind": "item", "beacons": ["mac:9"]}
     ("method", "path", "body", "status", "kind", "says"),
     [
         ("GET", "/api/v1/nothing", None, 404, "not-found", "/api/v1/nothing"),
+        ("GET", "/docs", None, 404, "not-found", "docs"),
+        ("GET", "/redoc", None, 404, "not-found", "redoc"),
+        ("GET", "/openapi.json", None, 404, "not-found", "openapi.json"),
         ("GET", "/nothing.html", None, 404, "not-found", "nothing.html"),
         ("GET", "/api/v1/trackables/none", None, 404, "not-found", "`none`"),
         ("GET", "/api/v1/trackables/none/track", None, 404, "not-found", "`none`"),
@@ -380,3 +385,29 @@ async def test_many_adopt_at_once(valkey_url: str) -> None:
         assert version == 7
         assert {t.id for t in site.trackables} >= set(ids)
         assert parse_site(encode_site(site), "store") == site
+
+
+async def test_a_fault_of_ours_is_a_problem_without_a_traceback(
+    valkey_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller learns that it was us; the log learns where."""
+    store = await Store.connect(valkey_url, "depot")
+    app = create_app(store)
+
+    @app.get("/api/v1/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        response = await http.get("/api/v1/broken")
+    await store.close()
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == "urn:balise:problem:internal"
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert "/api/v1/broken" in record.getMessage()
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError

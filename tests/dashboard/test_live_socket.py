@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from dashboard import live, routes_live
 from stream.fixes import NONE, Fixes, TickFixes, empty
 from tests.support.dashboards import Dashboard, Frame, LiveClient, dashboard
 from tests.support.processes import until_async
@@ -286,3 +287,45 @@ async def test_the_end_comes_within_a_second_with_clients(valkey_url: str) -> No
             await board.ended()
             # A second, and as much again for a machine that is busy.
             assert loop.time() - began < 2.0
+
+
+async def test_a_client_that_takes_nothing_is_dropped(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the deadline it is forgotten, and the others go on."""
+    monkeypatch.setattr(routes_live, "SEND_DEADLINE_S", 0.1)
+    count = 2_000
+    async with (
+        pipeline(valkey_url, depot(count)) as worker,
+        dashboard(valkey_url, send_buffer=4_096) as board,
+        board.live() as quick,
+        connect(
+            f"ws://127.0.0.1:{board.port}/api/v1/live",
+            sock=narrow_socket(board.port),
+            max_size=None,
+            max_queue=1,
+            close_timeout=0.1,
+        ),
+    ):
+        await quick.frame()
+        await until_async(lambda: _so_many(board, 2), "both are counted")
+        for i in range(1, 31):
+            await worker.commit_ticks([crowd(count, T0 + 0.5 * i)])
+            assert (await quick.frame()).sequence == i
+        await until_async(lambda: _so_many(board, 1), "the stalled one is dropped")
+
+
+async def _so_many(board: Dashboard, count: int) -> bool:
+    return await clients(board) == count
+
+
+async def test_one_client_too_many_is_turned_away(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told to try again later; the others stay."""
+    monkeypatch.setattr(live, "MAX_CLIENTS", 1)
+    async with pipeline(valkey_url), dashboard(valkey_url) as board, board.live() as first:
+        await first.text("zones")
+        async with board.live() as second:
+            assert await second.closing_code() == 1013
+        assert await clients(board) == 1
