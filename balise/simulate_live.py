@@ -246,6 +246,8 @@ async def live(
     if out is not None:
         write_site(out, site)
         truth = TruthWriter(out / TRUTH_FILE, site, radio_.world)
+    # Making all this took time; what was sent meanwhile would only be late.
+    radio_.skip(clock() - radio_.now)
     for seat in seats:
         seat.power_on()
     airing = asyncio.create_task(air.run())

@@ -131,7 +131,7 @@ class VirtualRadio:
 
     def skip(self, seconds: float) -> None:
         """Lets time go by unheard, whole steps of it."""
-        self._steps += int(seconds / STEP_S)
+        self._steps += max(0, int(seconds / STEP_S))
 
     def _sent(self, begin: float, end: float) -> tuple[Floats, Ints]:
         """Advertising events of the step, in order of time, in seconds since the start."""

@@ -138,6 +138,29 @@ def test_a_still_tags_channels_differ_and_stay_different() -> None:
     assert set(heard.rssi.tolist()) == set(np.rint(-60.0 + radio.channel_db[0]).tolist())
 
 
+def test_reflections_of_still_links_stay_and_those_of_walkers_do_not() -> None:
+    """Still tags' links differ for good by their scatter; walkers' links are alike on average."""
+    spreads = []
+    for kind in ("item", "picker"):
+        # All as far from the gateway; on spots too small to walk on.
+        tags = [(10.0, 0.0, 1.2)] * 30
+        radio = VirtualRadio(
+            plan([(0.0, 0.0, 1.2)], tags, kind=kind, outline=box(9.7, -0.3, 10.3, 0.3)),
+            1,
+            START,
+            quiet(rice_k_db=(8.0, 8.0), advert_s=0.0, item_interval_s=0.25),
+        )
+        heard = listen(radio, 60.0)
+        channel = ((heard.t - START + radio._phase[0]) / 0.1).astype(int) % 3
+        spreads.append(
+            np.std(
+                [heard.rssi[(heard.tag == tag) & (channel == 1)].mean() for tag in range(len(tags))]
+            )
+        )
+    assert spreads[0] > 1.5
+    assert spreads[1] < 0.8
+
+
 def test_corrupt_values_come_at_their_rate_only() -> None:
     """Nonsense RSSI values, as in measured data, and none at rate zero."""
     place = plan([(0.0, 0.0, 3.0)], [(5.0, 0.0, 3.0)] * 20)
