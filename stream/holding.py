@@ -20,7 +20,7 @@ from stream.fixes import TickFixes
 from stream.lease import Entry, Lease, StaleEpoch
 from stream.site import Site
 from stream.state import EngineError, stored_version
-from stream.store import SiteAbsent, Store
+from stream.store import SiteAbsent, Store, tick_ms
 from stream.summary import encode_summary
 
 _log: Final = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ class Holding:
         self._number_of_step = 0
         self._last_read = "0-0"
         self._committed = 0.0
+        # An engine that starts afresh may be sent old batches again; the stored ticks stand.
+        self._not_before = 0
         self._fed = ""
         self._failures: dict[str, int] = {}
 
@@ -131,8 +133,10 @@ class Holding:
         self._step = _Step([], [], [])
         self._number_of_step = loaded.step
         self._last_read = loaded.last_read
+        self._not_before = 0
         self._engine = await self._restored(loaded.state) if loaded.state is not None else None
         if self._engine is None:
+            self._not_before = loaded.last_tick_ms
             version, site = await self._store.read_site()
             self._engine = Engine(site, version, self._number, self._store.partitions)
             # Which site version the partition begins with must not depend on when it is loaded.
@@ -256,7 +260,7 @@ class Holding:
             self._number_of_step + 1,
             state,
             summary,
-            step.ticks,
+            [tick for tick in step.ticks if tick_ms(tick.t) > self._not_before],
             step.events,
             step.done,
             self._last_read,

@@ -66,11 +66,13 @@ class Loaded(NamedTuple):
         state: the engine's state, None before the first commit.
         step: the number of the last commit, 0 before the first.
         last_read: the last entry that was ever read by a holder.
+        last_tick_ms: the end of the last stored tick in ms, 0 when there is none.
     """
 
     state: bytes | None
     step: int
     last_read: str
+    last_tick_ms: int
 
 
 class Lease:
@@ -135,14 +137,15 @@ class Lease:
 
     async def load(self) -> Loaded:
         """What the last commit left; nobody but the holder can change it."""
-        state, step, groups = await self._link.transaction(
+        state, step, groups, newest = await self._link.transaction(
             [
                 ("GET", self.keys.state),
                 ("GET", self.keys.step),
                 ("XINFO", "GROUPS", self.keys.readings),
+                ("XREVRANGE", self.keys.fixes, "+", "-", "COUNT", 1),
             ]
         )
-        for reply in (state, step, groups):
+        for reply in (state, step, groups, newest):
             if isinstance(reply, StoreError):
                 raise reply
         last = "0-0"
@@ -150,7 +153,8 @@ class Lease:
             facts: dict[bytes, Any] = dict(zip(group[::2], group[1::2], strict=True))
             if facts[b"name"] == GROUP.encode():
                 last = facts[b"last-delivered-id"].decode()
-        return Loaded(state, int(step or 0), last)
+        last_tick = int(newest[0][0].partition(b"-")[0]) if newest else 0
+        return Loaded(state, int(step or 0), last, last_tick)
 
     async def read_pending(self, after: str, count: int) -> list[Entry]:
         """Entries that were read and not acknowledged, after an id (`0-0` for the first).

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from balise.cli import main
 from gateway.mqtt import Mqtt
 from gateway.readings import Batch, encode, encode_json
 from gateway.topics import readings_topic
@@ -78,6 +79,11 @@ class Pipeline:
         """Starts a worker."""
         words = ("stream", "worker", "--site", self.site.id, "--redis", self.store.url)
         return self._start(log or name, *words, "--name", name)
+
+    def both(self) -> Program:
+        """Starts ingest and worker in one process."""
+        words = ("stream", "--site", self.site.id, "--redis", self.store.url)
+        return self._start("both", *words, "--mqtt", self.mqtt_url)
 
     def _start(self, log: str, *words: str) -> Program:
         program = Program(self._directory / f"{log}.log", *words)
@@ -321,3 +327,48 @@ async def test_partitions_move_between_workers(start_pipeline: StartPipeline) ->
         await pipeline.acknowledged()
         await pipeline.processed(rounds + 1)
         await pipeline.check(rounds + 1)
+
+
+async def test_ingest_and_worker_in_one_process(start_pipeline: StartPipeline) -> None:
+    """`balise stream` alone does both, says so in plain lines, and ends at SIGTERM."""
+    rounds = 20
+    async with await start_pipeline("valkey", "iotcore", 1) as pipeline:
+        both = pipeline.both()
+        await pipeline.ingesting()
+        t0 = start_time(rounds)
+        for batches in make_rounds(pipeline.site, t0, rounds):
+            pipeline.publish(batches)
+        pipeline.publish(closing_round(pipeline.site, t0 + rounds * 0.5 + 1.0, rounds + 1))
+        await pipeline.processed(rounds + 1)
+        await pipeline.check(rounds + 1)
+        assert both.stop() == 0
+        lines = both.said().splitlines()
+        assert all(line.startswith("balise stream: ") for line in lines), lines
+        assert "balise stream: holding partition 0, epoch 1" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("stream", "--site", "x", "--redis", "redis://h"), "give --mqtt URL"),
+        (("stream", "ingest", "--site", "x", "--redis", "redis://h"), "give --mqtt URL"),
+        (("stream", "worker", "--site", "{x}", "--redis", "redis://h"), "not a site's id"),
+        (("stream", "worker", "--site", "x", "--redis", "h"), "not an address of a store"),
+        (
+            ("stream", "worker", "--site", "x", "--redis", "redis://h", "--name", "a b"),
+            "the worker's name",
+        ),
+        (
+            ("stream", "ingest", "--site", "x", "--redis", "redis://h", "--mqtt", "h:1883"),
+            "broker URL",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(
+    words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback, exit status 2."""
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1

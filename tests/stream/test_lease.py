@@ -138,7 +138,7 @@ async def test_a_commit_is_seen_by_readers(bench: Bench) -> None:
     assert [t.t for t in await bench.store.fixes_between(0, T0 + 0.6, T0 + 1.0)] == [T0 + 1.0]
     assert [entry.id for entry in await lease.read_pending("0-0", 10)] == ids[2:]
     loaded = await lease.load()
-    assert loaded == (b"s1", 1, ids[-1])
+    assert loaded == (b"s1", 1, ids[-1], 1_700_000_001_000)
 
 
 async def test_a_stale_epoch_changes_nothing(bench: Bench) -> None:

@@ -260,6 +260,8 @@ async def test_a_state_that_cannot_be_read_starts_afresh(rig: Rig) -> None:
     before = await rig.stored()
     await rig.store.link.call("SET", rig.store.keys.partition(0).state, b"another format")
     rig.start("b")
+    # Batches that the lost state knew of come again: their ticks are stored already.
+    await rig.append(batches[:30])
     await rig.append(batches[30:])
 
     async def goes_on() -> bool:
