@@ -1,6 +1,6 @@
 """MQTT for asyncio: one client that stays connected, over paho-mqtt on the loop's own sockets.
 
-The rule: paho speaks the protocol, this module owns the connection. Every connection is a fresh
+The rule: this module owns the connections, one after the other; `gateway.mqtt_link` is one. Every connection is a fresh
 paho client, so nothing of a lost connection leaks into the next one: what was published and not
 acknowledged fails, and its owner (the publisher's spool) sends it again. Knows no topics and no
 payloads.
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -24,26 +22,19 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.broker_url import Broker, parse_broker_url
+from gateway.mqtt_connect import backoff, close, connect
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 _log: Final = logging.getLogger(__name__)
 
-# A dead broker is noticed after at most two of these.
-KEEPALIVE_S: Final = 10
 # How long a broker may take over CONNACK and SUBACK before we try again.
 HANDSHAKE_S: Final = 5.0
-# A lost connection is tried again at once, almost: readings wait. A broker that stays away is
-# asked every few seconds; the jitter keeps a site's gateways from coming back in one wave.
-FIRST_RETRY_S: Final = 0.3
-LAST_RETRY_S: Final = 5.0
 # A connection that lived this long starts the backoff anew. Shorter ones do not: two clients
 # with one id would otherwise throw each other out ten times a second.
 STABLE_S: Final = 3.0
 GOODBYE_S: Final = 1.0
-# Packets read in a row before the loop serves others.
-READ_BURST: Final = 64
 # Un-acknowledged publishes at once; a broker may ask for fewer.
 MAX_IN_FLIGHT: Final = 1_000
 # Fixed header, topic length, packet id and property length of a PUBLISH, rounded up.
@@ -144,9 +135,9 @@ class Mqtt:
         self._up: Final = asyncio.Event()
         self._lost: Final = asyncio.Event()
         self._client: Client | None = None
+        self._link: Link | None = None
         self._connection = 0
         self._refusal = ""
-        self._writing = False
         self._leaving = False
         self._handled = 0
         self._waiting: Final[deque[_Outgoing]] = deque()
@@ -162,6 +153,7 @@ class Mqtt:
         """
         loop = asyncio.get_running_loop()
         attempt = 0
+        self._leaving = False
         while True:
             self._lost.clear()
             try:
@@ -169,7 +161,7 @@ class Mqtt:
             finally:
                 self._drop()
             attempt = 0 if lived > STABLE_S else attempt + 1
-            await asyncio.sleep(_backoff(attempt))
+            await asyncio.sleep(backoff(attempt))
 
     async def wait_connected(self) -> None:
         """Returns once a connection stands and its subscriptions are granted."""
@@ -214,7 +206,9 @@ class Mqtt:
         """Connects once and serves until the connection is lost; returns the seconds it stood."""
         client = self._new_client()
         try:
-            await _connect(loop, client, self)
+            await connect(
+                client, self.broker, clean_start=self._clean_start, properties=self._properties()
+            )
         except (OSError, ssl.SSLError, ValueError) as error:
             self._trouble(f"{self.broker} cannot be reached: {error}")
             return 0.0
@@ -260,72 +254,27 @@ class Mqtt:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         return client
 
-    def connect_properties(self) -> Properties:
+    def _properties(self) -> Properties:
         """The properties of our CONNECT."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
-        # paho makes these attributes at run time, so they are set by name.
-        setattr(properties, "ReceiveMaximum", self._receive_maximum)  # noqa: B010
+        # paho makes these attributes at run time, so no type checker knows them.
+        dynamic = cast("Any", properties)
+        dynamic.ReceiveMaximum = self._receive_maximum
         if self._session_expiry_s:
-            setattr(properties, "SessionExpiryInterval", self._session_expiry_s)  # noqa: B010
+            dynamic.SessionExpiryInterval = self._session_expiry_s
         return properties
-
-    @property
-    def clean_start(self) -> bool:
-        """Whether each connection begins a new session at the broker."""
-        return self._clean_start
 
     def _adopt(self, loop: asyncio.AbstractEventLoop, client: Client) -> None:
         """Puts a client whose CONNECT is queued on the loop."""
-        self._client = client
         self._connection += 1
         self._refusal = ""
-        sock = cast("Any", client.socket())
-        self._writing = False
-
-        def readable() -> None:
-            if self._client is not client:
-                return
-            pending: Callable[[], int] | None = getattr(sock, "pending", None)
-            for _ in range(READ_BURST):
-                before = self._handled
-                client.loop_read()
-                if self._client is not client or client.socket() is None:
-                    return
-                # TLS holds bytes back that the selector does not see.
-                if self._handled == before and not (pending is not None and pending()):
-                    return
-            loop.call_soon(readable)
-
-        def flush() -> None:
-            if self._client is not client or client.socket() is None:
-                return
-            client.loop_write()
-            if self._client is client and client.socket() is not None and client.want_write():
-                if not self._writing:
-                    self._writing = True
-                    loop.add_writer(sock, flush)
-            elif self._writing:
-                self._writing = False
-                loop.remove_writer(sock)
-
-        def soon(_client: Client, _userdata: object, _sock: object) -> None:
-            loop.call_soon(flush)
-
-        def closing(_client: Client, _userdata: object, _sock: object) -> None:
-            loop.remove_reader(sock)
-            loop.remove_writer(sock)
-            self._writing = False
-
-        # One write in the next round of the loop takes all that was queued in this one.
-        client.on_socket_register_write = soon
-        client.on_socket_close = closing
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_publish = self._published
-        loop.add_reader(sock, readable)
-        flush()
+        self._client = client
+        self._link = Link(loop, client, lambda: self._handled)
 
     async def _goodbye(self, client: Client) -> None:
         self._leaving = True
@@ -338,11 +287,11 @@ class Mqtt:
 
     def _drop(self) -> None:
         """Forgets the connection; what was not acknowledged has failed."""
-        client, self._client = self._client, None
+        link, self._link, self._client = self._link, None, None
         self.connected = False
         self._up.clear()
-        if client is not None:
-            _close(client)
+        if link is not None:
+            link.close()
         unsent = [*self._pending.values(), *self._waiting]
         self._pending.clear()
         self._waiting.clear()
@@ -495,11 +444,6 @@ def _fail(outgoing: _Outgoing, error: MqttError) -> None:
         outgoing.done.exception()
 
 
-def _backoff(attempt: int) -> float:
-    longest = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0**attempt) if attempt < 16 else LAST_RETRY_S
-    return longest * random.uniform(1 / 3, 1)  # noqa: S311  # jitter is no secret
-
-
 async def _first(*events: asyncio.Event) -> None:
     """Waits until one of the events is set."""
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
@@ -508,56 +452,3 @@ async def _first(*events: asyncio.Event) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def _connect(loop: asyncio.AbstractEventLoop, client: Client, mqtt: Mqtt) -> None:
-    """Opens the connection (names, TCP, TLS) without holding up the loop.
-
-    paho does this blocking, so a daemon thread lends itself: unlike the loop's executor, an
-    abandoned attempt does not hold up the end of the program.
-
-    Raises:
-        OSError, ssl.SSLError, ValueError: as paho raised it.
-    """
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if done.done():
-            _close(client)
-        elif error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        outcome: Exception | None = None
-        try:
-            client.connect(
-                mqtt.broker.host,
-                mqtt.broker.port,
-                KEEPALIVE_S,
-                clean_start=mqtt.clean_start,
-                properties=mqtt.connect_properties(),
-            )
-        except Exception as error:  # noqa: BLE001  # handed over to the loop, which tells them apart
-            outcome = error
-        try:
-            loop.call_soon_threadsafe(settle, outcome)
-        except RuntimeError:  # the loop has ended meanwhile
-            _close(client)
-
-    # Set before the thread starts, so that paho queues the CONNECT and leaves writing to us.
-    client.on_socket_register_write = lambda *_: None
-    threading.Thread(target=work, name=f"mqtt-connect-{mqtt.client_id}", daemon=True).start()
-    await done
-
-
-def _close(client: Client) -> None:
-    """Closes a client's socket, whatever its state, without calling anybody back."""
-    sock = client.socket()
-    if sock is None:
-        return
-    if client.on_socket_close is not None:
-        client.on_socket_close(client, None, sock)
-        client.on_socket_close = None
-    sock.close()
