@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -110,25 +110,27 @@ async def test_one_trackable_has_the_committed_position(bench: Bench) -> None:
     assert [point["t"] for point in track["points"]] == [T0 + 0.5, T0 + 1.0]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("", [0, 1, 2, 3, 4, 5, 6, 7]),
-        ("kind=picker", [1, 5]),
-        ("q=THING%203", [3]),
-        ("q=sku-", [0, 2, 4, 6]),
-        ("q=thing-0005", [5]),
-        ("q=nothing", []),
-        ("kind=item&q=4", [4]),
-    ],
-)
-async def test_trackables_are_found(valkey_url: str, query: str, expected: list[int]) -> None:
+FOUND: Final = [
+    ("", [0, 1, 2, 3, 4, 5, 6, 7]),
+    ("kind=picker", [1, 5]),
+    ("q=THING%203", [3]),
+    ("q=sku-", [0, 2, 4, 6]),
+    ("q=thing-0005", [5]),
+    ("q=nothing", []),
+    ("kind=item&q=4", [4]),
+]
+
+
+async def test_trackables_are_found(valkey_url: str) -> None:
     """Filters and text select, in order of id; ids, names and SKUs are searched."""
     async with pipeline(valkey_url, depot(8)), dashboard(valkey_url) as board:
-        page = await board.get(f"/api/v1/trackables?{query}")
-        assert [part["id"] for part in page["trackables"]] == [f"thing-{i:04d}" for i in expected]
-        assert page["next"] is None
-        assert all(part["position"] is None for part in page["trackables"])
+        for query, expected in FOUND:
+            page = await board.get(f"/api/v1/trackables?{query}")
+            assert [part["id"] for part in page["trackables"]] == [
+                f"thing-{i:04d}" for i in expected
+            ]
+            assert page["next"] is None
+            assert all(part["position"] is None for part in page["trackables"])
 
 
 async def test_zone_and_floor_filter_by_the_last_fix(bench: Bench) -> None:
@@ -309,64 +311,62 @@ WEAR = "/api/v1/trackables/thing-0000/beacons"
 NEW = {"name": "Pump", "kind": "item", "beacons": ["mac:9"]}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "kind", "says"),
-    [
-        ("GET", "/api/v1/nothing", None, 404, "not-found", "/api/v1/nothing"),
-        ("GET", "/docs", None, 404, "not-found", "docs"),
-        ("GET", "/redoc", None, 404, "not-found", "redoc"),
-        ("GET", "/openapi.json", None, 404, "not-found", "openapi.json"),
-        ("GET", "/nothing.html", None, 404, "not-found", "nothing.html"),
-        ("GET", "/api/v1/trackables/none", None, 404, "not-found", "`none`"),
-        ("GET", "/api/v1/trackables/none/track", None, 404, "not-found", "`none`"),
-        ("GET", "/api/v1/gateways/none", None, 404, "not-found", "`none`"),
-        ("DELETE", "/api/v1/site", None, 405, None, "GET"),
-        ("GET", "/api/v1/trackables?limit=0", None, 422, "invalid-request", "limit"),
-        ("GET", "/api/v1/trackables?limit=1001", None, 422, "invalid-request", "1000"),
-        ("GET", "/api/v1/trackables?limit=many", None, 422, "invalid-request", "limit"),
-        ("GET", "/api/v1/trackables?kind=ship", None, 422, "invalid-request", "picker"),
-        ("GET", "/api/v1/trackables?zone=moon", None, 422, "invalid-request", "`moon`"),
-        ("GET", "/api/v1/trackables?floor=moon", None, 422, "invalid-request", "`moon`"),
-        ("GET", "/api/v1/trackables?after=%C3%A9", None, 422, "invalid-request", "cursor"),
-        ("GET", "/api/v1/trackables?after=_w", None, 422, "invalid-request", "cursor"),
-        ("GET", TRACK + "?seconds=nan", None, 422, "invalid-request", "seconds"),
-        ("GET", "/api/v1/beacons/unassigned?limit=-1", None, 422, "invalid-request", "limit"),
-        ("POST", "/api/v1/trackables", b"{", 422, "invalid-request", "body"),
-        ("POST", "/api/v1/trackables", b"\xff\xfe", 422, "invalid-request", "body: JSON"),
-        ("POST", "/api/v1/trackables", {}, 422, "invalid-request", "name"),
-        ("POST", "/api/v1/trackables", {**NEW, "x": 1}, 422, "invalid-request", "`x`"),
-        ("POST", "/api/v1/trackables", {**NEW, "kind": "ship"}, 422, "invalid-request", "kind"),
-        ("POST", "/api/v1/trackables", {**NEW, "beacons": [""]}, 422, "invalid-request", "beacon"),
-        ("POST", "/api/v1/trackables", {**NEW, "beacons": ["\n"]}, 422, "invalid-site", "beacon"),
-        ("POST", "/api/v1/trackables", {**NEW, "beacons": ["a", "a"]}, 422, "invalid-site", "`a`"),
-        ("POST", "/api/v1/trackables", {**NEW, "id": "thing-0000"}, 409, "conflict", "thing-0000"),
-        ("POST", "/api/v1/trackables", {**NEW, "beacons": [beacon(3)]}, 409, "conflict", "thing-"),
-        ("POST", "/api/v1/trackables/none/beacons", {"beacon": "b"}, 404, "not-found", "`none`"),
-        ("POST", WEAR, {"beacon": beacon(3)}, 409, "conflict", "`thing-0003`"),
-        ("POST", WEAR, {}, 422, "invalid-request", "beacon"),
-        ("POST", "/api/v1/trackables", b"x" * 70_000, 413, "too-large", "65536"),
-    ],
-)  # fmt: skip
-async def test_errors_are_problem_documents(
-    bench: Bench, method: str, path: str, body: Any, status: int, kind: str | None, says: str
-) -> None:
+ERRORS: Final[list[tuple[str, str, Any, int, str | None, str]]] = [
+    ("GET", "/api/v1/nothing", None, 404, "not-found", "/api/v1/nothing"),
+    ("GET", "/docs", None, 404, "not-found", "docs"),
+    ("GET", "/redoc", None, 404, "not-found", "redoc"),
+    ("GET", "/openapi.json", None, 404, "not-found", "openapi.json"),
+    ("GET", "/nothing.html", None, 404, "not-found", "nothing.html"),
+    ("GET", "/api/v1/trackables/none", None, 404, "not-found", "`none`"),
+    ("GET", "/api/v1/trackables/none/track", None, 404, "not-found", "`none`"),
+    ("GET", "/api/v1/gateways/none", None, 404, "not-found", "`none`"),
+    ("DELETE", "/api/v1/site", None, 405, None, "GET"),
+    ("GET", "/api/v1/trackables?limit=0", None, 422, "invalid-request", "limit"),
+    ("GET", "/api/v1/trackables?limit=1001", None, 422, "invalid-request", "1000"),
+    ("GET", "/api/v1/trackables?limit=many", None, 422, "invalid-request", "limit"),
+    ("GET", "/api/v1/trackables?kind=ship", None, 422, "invalid-request", "picker"),
+    ("GET", "/api/v1/trackables?zone=moon", None, 422, "invalid-request", "`moon`"),
+    ("GET", "/api/v1/trackables?floor=moon", None, 422, "invalid-request", "`moon`"),
+    ("GET", "/api/v1/trackables?after=%C3%A9", None, 422, "invalid-request", "cursor"),
+    ("GET", "/api/v1/trackables?after=_w", None, 422, "invalid-request", "cursor"),
+    ("GET", TRACK + "?seconds=nan", None, 422, "invalid-request", "seconds"),
+    ("GET", "/api/v1/beacons/unassigned?limit=-1", None, 422, "invalid-request", "limit"),
+    ("POST", "/api/v1/trackables", b"{", 422, "invalid-request", "body"),
+    ("POST", "/api/v1/trackables", b"\xff\xfe", 422, "invalid-request", "body: JSON"),
+    ("POST", "/api/v1/trackables", {}, 422, "invalid-request", "name"),
+    ("POST", "/api/v1/trackables", {**NEW, "x": 1}, 422, "invalid-request", "`x`"),
+    ("POST", "/api/v1/trackables", {**NEW, "kind": "ship"}, 422, "invalid-request", "kind"),
+    ("POST", "/api/v1/trackables", {**NEW, "beacons": [""]}, 422, "invalid-request", "beacon"),
+    ("POST", "/api/v1/trackables", {**NEW, "beacons": ["\n"]}, 422, "invalid-site", "beacon"),
+    ("POST", "/api/v1/trackables", {**NEW, "beacons": ["a", "a"]}, 422, "invalid-site", "`a`"),
+    ("POST", "/api/v1/trackables", {**NEW, "id": "thing-0000"}, 409, "conflict", "thing-0000"),
+    ("POST", "/api/v1/trackables", {**NEW, "beacons": [beacon(3)]}, 409, "conflict", "thing-"),
+    ("POST", "/api/v1/trackables/none/beacons", {"beacon": "b"}, 404, "not-found", "`none`"),
+    ("POST", WEAR, {"beacon": beacon(3)}, 409, "conflict", "`thing-0003`"),
+    ("POST", WEAR, {}, 422, "invalid-request", "beacon"),
+    ("POST", "/api/v1/trackables", b"x" * 70_000, 413, "too-large", "65536"),
+]  # fmt: skip
+
+
+async def test_errors_are_problem_documents(bench: Bench) -> None:
     """Every error is RFC 9457, says what was wrong, and changes nothing."""
-    content = body if isinstance(body, bytes) else None
-    response = await bench.board.http.request(
-        method,
-        path,
-        json=None if content is not None else body,
-        content=content,
-        headers={} if content is None else {"Content-Type": "application/json"},
-    )
-    problem = response.json()
-    assert response.status_code == status, problem
-    assert response.headers["content-type"] == "application/problem+json"
-    assert problem["status"] == status
-    assert problem["type"] == ("about:blank" if kind is None else f"urn:balise:problem:{kind}")
-    assert says in problem["detail"]
-    assert "Traceback" not in response.text
-    assert await bench.worker.store.site_version() == 1
+    for method, path, body, status, kind, says in ERRORS:
+        content = body if isinstance(body, bytes) else None
+        response = await bench.board.http.request(
+            method,
+            path,
+            json=None if content is not None else body,
+            content=content,
+            headers={} if content is None else {"Content-Type": "application/json"},
+        )
+        problem = response.json()
+        assert response.status_code == status, (path, body, problem)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert problem["status"] == status
+        assert problem["type"] == ("about:blank" if kind is None else f"urn:balise:problem:{kind}")
+        assert says in problem["detail"], (path, body)
+        assert "Traceback" not in response.text
+        assert await bench.worker.store.site_version() == 1
 
 
 async def test_many_adopt_at_once(valkey_url: str) -> None:

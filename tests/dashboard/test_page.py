@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -25,54 +26,54 @@ def built(tmp_path: Path) -> Path:
     return static
 
 
-@pytest.mark.parametrize(
-    ("path", "kind", "cache"),
-    [
-        ("/", "text/html; charset=utf-8", "no-cache"),
-        ("/index.html", "text/html; charset=utf-8", "no-cache"),
-        ("/favicon.svg", "image/svg+xml", "no-cache"),
-        ("/assets/index-abc.js", "text/javascript; charset=utf-8", IMMUTABLE),
-        ("/assets/index-abc.css", "text/css; charset=utf-8", IMMUTABLE),
-    ],
-)
-async def test_files(valkey_url: str, built: Path, path: str, kind: str, cache: str) -> None:
+FILES: Final = [
+    ("/", "text/html; charset=utf-8", "no-cache"),
+    ("/index.html", "text/html; charset=utf-8", "no-cache"),
+    ("/favicon.svg", "image/svg+xml", "no-cache"),
+    ("/assets/index-abc.js", "text/javascript; charset=utf-8", IMMUTABLE),
+    ("/assets/index-abc.css", "text/css; charset=utf-8", IMMUTABLE),
+]
+
+
+async def test_files(valkey_url: str, built: Path) -> None:
     """The index is asked for anew, hashed assets for ever."""
     async with pipeline(valkey_url), dashboard(valkey_url, static=built) as board:
-        response = await board.http.get(path)
-        assert response.status_code == 200
-        assert response.headers["content-type"] == kind
-        assert response.headers["cache-control"] == cache
-        policy = response.headers["content-security-policy"]
-        assert policy == content_security_policy(f"127.0.0.1:{board.port}")
-        assert response.headers["x-content-type-options"] == "nosniff"
-        head = await board.http.head(path)
-        assert (head.status_code, head.content) == (200, b"")
+        for path, kind, cache in FILES:
+            response = await board.http.get(path)
+            assert response.status_code == 200
+            assert response.headers["content-type"] == kind
+            assert response.headers["cache-control"] == cache
+            policy = response.headers["content-security-policy"]
+            assert policy == content_security_policy(f"127.0.0.1:{board.port}")
+            assert response.headers["x-content-type-options"] == "nosniff"
+            head = await board.http.head(path)
+            assert (head.status_code, head.content) == (200, b"")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/secret.txt",
-        "/../secret.txt",
-        "/%2e%2e/secret.txt",
-        "/..%2fsecret.txt",
-        "/assets/..%2f..%2fsecret.txt",
-        "/assets/%2e%2e%2f%2e%2e%2fsecret.txt",
-        "/.hidden",
-        "/assets",
-        "/assets/",
-        "/assets/none.js",
-        "/assets/a%00b",
-        "/" + "x" * 300,
-    ],
-)
-async def test_nothing_else_is_served(valkey_url: str, built: Path, path: str) -> None:
+NOT_SERVED: Final = [
+    "/secret.txt",
+    "/../secret.txt",
+    "/%2e%2e/secret.txt",
+    "/..%2fsecret.txt",
+    "/assets/..%2f..%2fsecret.txt",
+    "/assets/%2e%2e%2f%2e%2e%2fsecret.txt",
+    "/.hidden",
+    "/assets",
+    "/assets/",
+    "/assets/none.js",
+    "/assets/a%00b",
+    "/" + "x" * 300,
+]
+
+
+async def test_nothing_else_is_served(valkey_url: str, built: Path) -> None:
     """No path leads out of the folder, to hidden files or to listings."""
     async with pipeline(valkey_url), dashboard(valkey_url, static=built) as board:
-        response = await board.http.get(path)
-        assert response.status_code in (404, 405), response.text
-        assert "secret" not in response.text or "secret.txt" in path
-        assert response.headers["content-type"] == "application/problem+json"
+        for path in NOT_SERVED:
+            response = await board.http.get(path)
+            assert response.status_code in (404, 405), response.text
+            assert "secret" not in response.text or "secret.txt" in path
+            assert response.headers["content-type"] == "application/problem+json"
 
 
 async def test_without_a_page_the_root_says_how_to_build_it(
