@@ -42,14 +42,24 @@ def feeder(_store_url: str, site: Site) -> Iterator[Feeder]:
 
 
 @pytest.fixture(scope="module")
-def dashboard(_store_url: str, site: Site, feeder: Feeder) -> Iterator[Dashboard]:
-    """The dashboard over the fed store."""
-    assert feeder.ticks
+def built_page() -> None:
+    """The page as installed; without it browser tests skip, or fail where it is required."""
     if not (STATIC / "index.html").is_file():
         reason = "the page is not built: install again with Node on PATH, or a registry in reach"
         if os.environ.get("BALISE_REQUIRE_PAGE") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def dashboard(
+    built_page: None,  # noqa: ARG001  # only that it is there
+    _store_url: str,
+    site: Site,
+    feeder: Feeder,
+) -> Iterator[Dashboard]:
+    """The dashboard over the fed store."""
+    assert feeder.ticks
     dashboard = Dashboard(_store_url, site.id)
     dashboard.start()
     yield dashboard

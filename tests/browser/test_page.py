@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 from io import BytesIO
 from typing import Any, Final
@@ -356,3 +357,25 @@ def test_the_window_is_used_to_its_edges(window: Window) -> None:
         "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     )
     assert size == [width, height]
+
+
+def test_a_page_opened_on_a_feed_that_has_stopped_tells_how_old_it_is(
+    browser: Browser, dashboard: Dashboard, feeder: Feeder
+) -> None:
+    """Ages count from the last update, not from when the page was opened; a restart is no news."""
+    feeder.go_on()
+    until(lambda: len(api(dashboard, "trackables?limit=1")["trackables"]) == 1, "things are known")
+    feeder.pause()
+    began = time.time()
+    until(lambda: time.time() - began > 6.0, "the last update is old", 10.0)
+    with windows(browser, dashboard.url) as window:
+        page = window.open()
+        banner = page.locator(".banner")
+        expect(banner).to_be_visible(timeout=STALE_WITHIN_MS)
+        said = re.search(r"Last update [\d:]+, (\d+) s ago", banner.inner_text())
+        assert said is not None
+        assert int(said[1]) >= 6
+        oldest = page.locator(".row .age").first.inner_text()
+        assert int(oldest.removesuffix(" s")) >= 6
+        assert not window.faults
+    feeder.go_on()

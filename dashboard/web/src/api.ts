@@ -8,7 +8,6 @@ export interface SiteDocument {
   id: string;
   name: string;
   timezone: string;
-  version: number;
   floors: { id: string; name: string; level: number; outline: Point[] }[];
   gateways?: { id: string; floor: string; position: number[] }[];
   obstacles?: { id: string; floor: string; kind: "rack" | "wall"; polygon: Point[] }[];
@@ -96,18 +95,27 @@ export function liveAddress(): string {
 }
 
 export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return request<T>(path, signal ? { signal } : {});
+  return (await (await request(path, signal ? { signal } : {})).json()) as T;
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {
-  return request<T>(path, {
+  const answer = await request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
+  return (await answer.json()) as T;
 }
 
-async function request<T>(path: string, options: RequestInit): Promise<T> {
+/** The site's document, and the server's clock when it answered, Unix seconds. */
+export async function getSite(): Promise<{ site: SiteDocument; serverTime: number }> {
+  const answer = await request("site", {});
+  const said = Date.parse(answer.headers.get("Date") ?? "");
+  const serverTime = (Number.isNaN(said) ? Date.now() : said) / 1000;
+  return { site: (await answer.json()) as SiteDocument, serverTime };
+}
+
+async function request(path: string, options: RequestInit): Promise<Response> {
   let answer: Response;
   try {
     answer = await fetch(address(path), options);
@@ -116,7 +124,7 @@ async function request<T>(path: string, options: RequestInit): Promise<T> {
     throw new ApiError("The server cannot be reached.", 0);
   }
   if (!answer.ok) throw new ApiError(await sentence(answer), answer.status);
-  return (await answer.json()) as T;
+  return answer;
 }
 
 /** Says a problem document (RFC 9457) in its own words. */
@@ -124,7 +132,7 @@ async function sentence(answer: Response): Promise<string> {
   try {
     const problem = (await answer.json()) as { detail?: unknown; title?: unknown };
     for (const said of [problem.detail, problem.title]) {
-      if (typeof said === "string" && said !== "") return said;
+      if (typeof said === "string" && said !== "") return said[0]!.toUpperCase() + said.slice(1);
     }
   } catch {
     // Not JSON: a proxy's page, say.

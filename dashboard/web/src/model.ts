@@ -7,13 +7,18 @@ import { batch, computed, effect, signal, type ReadonlySignal, type Signal } fro
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 
-import { ApiError, get, liveAddress, type Point, type SiteDocument } from "./api";
+import { ApiError, getSite, liveAddress, type Point, type SiteDocument } from "./api";
 import { Feed, type Connection } from "./live/feed";
 import type { Frame, GatewayHealth, Hello, Kind, Message } from "./live/protocol";
 import { KINDS, Tags } from "./live/tags";
 
 /** Without a frame for this long the feed is stale, in milliseconds. */
 const STALE_MS = 3000;
+/**
+ * A snapshot whose tick is older than this is what was, not news, in seconds: ticks come when the
+ * watermark has passed them, which takes one or two.
+ */
+const FRESH_S = 5;
 /** How often figures and ages are brought up to date, in milliseconds. */
 const BEAT_MS = 1000;
 const WATCH_MS = 250;
@@ -85,7 +90,13 @@ export class Model {
   /** The last tick's end, Unix seconds, 0 before the first. */
   feedTime = 0;
 
+  /** When the last news came, in milliseconds of `performance.now()`. */
   private arrival = -Infinity;
+  /** Whether the last frame was a tick's, not a snapshot. */
+  private running = false;
+  /** The server's clock less the browser's, seconds. */
+  private skew = 0;
+  private siteVersion = -1;
   private readonly begun = performance.now();
   private readonly watchers = new Set<() => void>();
   private readonly calm = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -127,9 +138,17 @@ export class Model {
     return this.calm.matches;
   }
 
-  /** The feed's time now, Unix seconds: the last tick's end and what has passed since. */
+  /** The server's clock, Unix seconds; the browser's own may be wrong. */
+  clock(): number {
+    return Date.now() / 1000 + this.skew;
+  }
+
+  /**
+   * The time that ages are counted from, Unix seconds: the last tick's end and what has passed
+   * since it came. What came with a snapshot may be old, so there it is the clock.
+   */
   now(): number {
-    if (this.feedTime === 0) return Date.now() / 1000;
+    if (!this.running) return Math.max(this.clock(), this.feedTime);
     return this.feedTime + (performance.now() - this.arrival) / 1000;
   }
 
@@ -169,9 +188,16 @@ export class Model {
       if (!same || this.tags.size !== hello.trackables.length) this.tags = new Tags(hello);
       this.hello.value = hello;
     });
-    if (this.site.value?.version === hello.site_version) return;
+    if (this.siteVersion !== hello.site_version) await this.fetchSite(hello.site_version);
+  }
+
+  private async fetchSite(version: number): Promise<void> {
     try {
-      const site = await get<SiteDocument>("site");
+      const { site, serverTime } = await getSite();
+      const skew = serverTime - Date.now() / 1000;
+      // The header has whole seconds; less than two are no difference between clocks.
+      this.skew = Math.abs(skew) < 2 ? 0 : skew;
+      this.siteVersion = version;
       batch(() => {
         this.site.value = site;
         this.trouble.value = "";
@@ -190,9 +216,12 @@ export class Model {
     this.sequence = frame.sequence;
     this.frames++;
     this.feedTime = frame.t;
-    this.arrival = now;
+    this.running = !frame.snapshot;
     if (!frame.snapshot) this.fixesSince += frame.count;
-    this.stale.value = false;
+    if (!frame.snapshot || this.clock() - frame.t < FRESH_S) {
+      this.arrival = now;
+      this.stale.value = false;
+    }
     for (const changed of this.watchers) changed();
   }
 
@@ -207,7 +236,10 @@ export class Model {
 
   private watch(): void {
     const now = performance.now();
-    this.stale.value = now - Math.max(this.arrival, this.begun) > STALE_MS;
+    const stale = now - Math.max(this.arrival, this.begun) > STALE_MS;
+    // Without a greeting there may be no site yet; the API says what to do about that.
+    if (stale && !this.stale.value && this.hello.value === null) void this.fetchSite(-1);
+    this.stale.value = stale;
     const passed = now - this.lastBeat;
     if (passed < BEAT_MS) return;
     this.rate += (this.fixesSince / (passed / 1000) - this.rate) * (this.rate === 0 ? 1 : 0.3);

@@ -13,8 +13,11 @@ import {
   type Message,
 } from "./protocol";
 
-/** Pauses before connecting again, in milliseconds: the first, and the longest. */
-const PAUSE_MS = { first: 500, most: 8000 };
+/**
+ * Pauses before connecting again, in milliseconds: a dashboard that is restarted is back within
+ * two or three seconds, one that is gone need not be asked every second.
+ */
+const PAUSE_MS = { first: 300, growth: 1.5, most: 8000 };
 
 export type Connection = "connecting" | "open" | "lost";
 
@@ -69,7 +72,7 @@ export class Feed {
       this.listener.connection("lost");
       // Spread out, so that many pages do not come back to a restarted server at once.
       this.timer = window.setTimeout(() => this.connect(), this.pause * (0.75 + Math.random() / 2));
-      this.pause = Math.min(PAUSE_MS.most, 2 * this.pause);
+      this.pause = Math.min(PAUSE_MS.most, PAUSE_MS.growth * this.pause);
     };
   }
 

@@ -226,7 +226,7 @@ export function paintTrails(
 ): void {
   context.lineJoin = "round";
   context.lineCap = "round";
-  context.lineWidth = 2;
+  context.lineWidth = 1.75;
   for (const [row, trail] of tags.trails) {
     const kind = tags.kind[row]!;
     if (trail.floor !== scene.floor || trail.length < 2 || scene.hidden.has(kind)) continue;

@@ -70,7 +70,9 @@ function Figures() {
         </dd>
       </div>
       <div>
-        <dt>Gateways online</dt>
+        <dt>
+          Gateways<span class="hidden"> online</span>
+        </dt>
         <dd>
           {online}
           <small> of {healths.length}</small>

@@ -20,7 +20,7 @@ export function FeedStatus() {
       </div>
       <div>
         <dt>Now</dt>
-        <dd class="figures">{time(Date.now() / 1000)}</dd>
+        <dd class="figures">{time(model.clock())}</dd>
       </div>
     </dl>
   );
@@ -41,7 +41,7 @@ export function Banner() {
       {stale && model.feedTime > 0 && (
         <span class="figures">
           Last update {time(model.feedTime)}, {since(model.now() - model.feedTime)} ago. It is{" "}
-          {time(Date.now() / 1000)}.
+          {time(model.clock())}.
         </span>
       )}
       {stale && model.feedTime === 0 && <span>There has been no update yet.</span>}
