@@ -1,9 +1,9 @@
 """MQTT for asyncio: one client that stays connected, over paho-mqtt on the loop's own sockets.
 
-The rule: this module owns the connections, one after the other; `gateway.mqtt_link` is one. Every connection is a fresh
-paho client, so nothing of a lost connection leaks into the next one: what was published and not
-acknowledged fails, and its owner (the publisher's spool) sends it again. Knows no topics and no
-payloads.
+The rule: this module owns the connections, one after the other; `gateway.mqtt_link` is one. Each
+has a fresh paho client, so nothing of a lost connection leaks into the next: what was published
+and not acknowledged fails, and its owner (the publisher's spool) sends it again. Knows no topics
+and no payloads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.broker_url import Broker, parse_broker_url
-from gateway.mqtt_connect import backoff, close, connect
+from gateway.mqtt_connect import backoff, connect
+from gateway.mqtt_link import Link
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode

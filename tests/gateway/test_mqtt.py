@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < limit, f"waited {DEADLINE_S} s for {what}"
         await asyncio.sleep(0.005)
+
+
+def has_more(received: Received, count: int) -> bool:
+    """Whether more messages than `count` have come."""
+    return len(received) > count
+
+
+def tells(mqtt: Mqtt, word: str) -> bool:
+    """Whether the client's problem holds a word."""
+    return word in mqtt.problem
 
 
 async def test_messages_arrive_whole_and_in_order(any_broker_url: str) -> None:
@@ -88,6 +99,7 @@ async def test_unacknowledged_messages_come_again(any_broker_server: Server) -> 
         subscriber.ack(got[5])  # of the lost connection: nothing may happen
         for message in got[10:]:
             subscriber.ack(message)
+        await subscriber.wait_connected()  # a session's messages may come before its subscription
         await subscriber.publish("other", b"")
         seen = len(got)
         break_connection(subscriber)
@@ -240,7 +252,7 @@ async def test_the_receive_maximum_holds_the_broker_back(any_broker_server: Serv
         await subscriber.publish("other", b"")
         assert len(got) == 5
         for i in range(20):
-            await until(lambda i=i: len(got) > i, "the next message")  # type: ignore[misc]
+            await until(partial(has_more, got, i), "the next message")
             subscriber.ack(got[i])
     assert [m.payload for m in got] == [b"%d" % i for i in range(20)]
 
@@ -329,7 +341,7 @@ async def test_credentials_tls_and_refusal(secured: str) -> None:
     ):
         mqtt = Mqtt(url, "gw")
         task = asyncio.create_task(mqtt.run())
-        await until(lambda m=mqtt, w=word: w in m.problem, word)  # type: ignore[misc]
+        await until(partial(tells, mqtt, word), word)
         assert not mqtt.connected
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
