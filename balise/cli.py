@@ -27,8 +27,8 @@ COMMANDS: Final = (
     "record",
     "replay",
     "evaluate",
-    "site",
     "bench",
+    "site",
 )
 """Names of the modules in balise.commands, in the order of the help."""
 
@@ -85,22 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = cast("Command", args.command).run
         status = run(args)
         sys.stdout.flush()
-    except UserError as error:
-        return _complain(str(error), EXIT_USER)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return _closed_pipe()
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in SERVER_MODULES:
-            return _fault(error)
-        return _complain(
-            f"`balise {words[0]}` needs the server parts (there is no {error.name} here): "
-            "pip install 'balise[server]'",
-            EXIT_USER,
-        )
     except Exception as error:  # noqa: BLE001  # a person gets a sentence, whatever it was
-        return _fault(error)
+        return _explain(error, words[0])
     return status
 
 
@@ -136,24 +126,44 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _explain(error: Exception, name: str) -> int:
+    """Says what went wrong in one line; returns the exit status."""
+    cause = _cause(error)
+    if isinstance(cause, UserError):
+        return _complain(str(cause), EXIT_USER)
+    if isinstance(cause, ModuleNotFoundError):
+        missing = (cause.name or "").partition(".")[0]
+        if missing in SERVER_MODULES:
+            return _complain(
+                f"`balise {name}` needs the server parts (there is no {missing} here): "
+                "pip install 'balise[server]'",
+                EXIT_USER,
+            )
+    if os.environ.get("BALISE_TRACEBACK"):
+        traceback.print_exception(error)
+        return EXIT_FAULT
+    # Its place is what a report of a fault needs.
+    frames = traceback.extract_tb(cause.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return _complain(
+        f"a fault in balise itself: {type(cause).__name__}: {cause}{place}; "
+        "set BALISE_TRACEBACK=1 to see where it came from",
+        EXIT_FAULT,
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """Out of what failed together, what a person can mend, else the first."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    causes = [_cause(part) for part in error.exceptions]
+    return next((cause for cause in causes if isinstance(cause, UserError)), causes[0])
+
+
 def _complain(sentence: str, status: int) -> int:
     with contextlib.suppress(OSError):
         print(f"balise: {sentence}", file=sys.stderr)
     return status
-
-
-def _fault(error: Exception) -> int:
-    """A fault of ours: one line with its place, which is what a report of it needs."""
-    if os.environ.get("BALISE_TRACEBACK"):
-        traceback.print_exception(error)
-        return EXIT_FAULT
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return _complain(
-        f"a fault in balise itself: {type(error).__name__}: {error}{place}; "
-        "set BALISE_TRACEBACK=1 to see where it came from",
-        EXIT_FAULT,
-    )
 
 
 def _closed_pipe() -> int:

