@@ -91,17 +91,19 @@ class LiveClient:
 
     async def text(self, kind: str) -> dict[str, Any]:
         """The next text of a kind; others are kept in `texts`."""
-        while True:
-            message = await self.next()
-            if isinstance(message, dict) and message["type"] == kind:
-                return message
+        async with asyncio.timeout(10.0):
+            while True:
+                message = await self.next()
+                if isinstance(message, dict) and message["type"] == kind:
+                    return message
 
     async def frame(self) -> Frame:
         """The next binary frame; texts before it are kept in `texts`."""
-        while True:
-            message = await self.next()
-            if isinstance(message, Frame):
-                return message
+        async with asyncio.timeout(10.0):
+            while True:
+                message = await self.next()
+                if isinstance(message, Frame):
+                    return message
 
 
 class Dashboard:
