@@ -116,7 +116,14 @@ async def test_a_power_cut_publishes_the_will_and_a_new_boot_follows(
                 "gateways that came back",
                 60.0,
             )
-    assert any(status.state == "offline" for status in listener.statuses)
+    # A will was written when the connection began, so it knows of no batch; a goodbye does.
+    sent = {(batch.gateway, batch.boot) for batch in listener.batches}
+    assert any(
+        status.state == "offline"
+        and status.published == 0
+        and (status.gateway, status.boot) in sent
+        for status in listener.statuses
+    )
     firsts: dict[tuple[str, str], int] = {}
     for batch in listener.batches:
         firsts.setdefault((batch.gateway, batch.boot), batch.seq)

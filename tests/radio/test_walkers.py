@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from collections import Counter
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from gateway.radio.crossing import Obstacles, in_ring
 from gateway.radio.parameters import RadioParameters, WalkParameters
 from gateway.radio.plan import Plan, read_plan
 from gateway.radio.roadmap import Roadmap
+from gateway.radio.walkers import picking_tours, stop_at
 from gateway.radio.warehouse import warehouse
 from gateway.radio.world import World
 from tests.support.radio import START, box, middle, plan
@@ -160,21 +162,20 @@ def test_pickers_stop_in_aisles_and_come_back_to_pack() -> None:
     assert float(np.median(stands)) == pytest.approx(14.0, abs=2.0)
 
 
-def test_pickers_on_a_tour_prefer_what_is_in_demand() -> None:
-    """A few faces get many of the visits (Zipf), so slotting has something to find."""
-    place = read_plan(warehouse(7, items=50, pickers=10))
-    people = world(place)
-    visits: dict[tuple[int, int], int] = {}
-    last = np.zeros((2, 10))
-    for step in range(3_600):
-        people.move(START + step)
-        here = np.array([people.x[people.moving], people.y[people.moving]])
-        for x, y in here[:, (here == last).all(axis=0)].T:
-            cell = (round(x), round(y))
-            visits[cell] = visits.get(cell, 0) + 1
-        last = here
-    counts = sorted(visits.values(), reverse=True)
-    assert sum(counts[: len(counts) // 5]) > 0.4 * sum(counts)
+def test_a_few_faces_get_many_of_the_picks() -> None:
+    """Demand follows a Zipf law, so that slotting has something to find."""
+    lanes = Roadmap([(0, 0), (30, 0), (30, 20), (0, 20)], [], 0.45)
+    rng = np.random.default_rng(1)
+    faces = [stop_at(lanes, (float(x), float(y))) for x, y in rng.uniform(1.0, 19.0, (100, 2))]
+    depot = stop_at(lanes, (0.0, 0.0))
+    visits = islice(picking_tours(lanes, depot, faces, WalkParameters(), rng), 6_000)
+    counts = Counter(visit.stop.face for visit in visits if visit.stop is not depot)
+    picks = sum(counts.values())
+    assert picks > 5_000
+    top = sum(count for _, count in counts.most_common(20))
+    assert 0.45 < top / picks < 0.65
+    # The first in the list are the most demanded.
+    assert counts[faces[0].face] > 3 * counts[faces[60].face]
 
 
 def test_items_lie_in_the_slots_of_their_sku() -> None:
