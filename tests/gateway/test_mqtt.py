@@ -166,10 +166,10 @@ async def test_it_comes_back_after_the_broker_was_killed(any_broker_server: Serv
     subscriber = Mqtt(url, "sub", on_message=got.append, subscriptions=[("t", 1)])
     publisher = Mqtt(url, "pub", on_up=lambda: ups.append(1))
     async with running(subscriber), running(publisher):
-        any_broker_server.freeze()
-        under_way = publisher.publish("t", b"lost")
-        await asyncio.sleep(0)
         any_broker_server.kill9()
+        # The loop has had no chance to notice yet.
+        assert publisher.connected
+        under_way = publisher.publish("t", b"lost")
         with pytest.raises(MqttError, match="lost"):
             await asyncio.wait_for(under_way, DEADLINE_S)
         assert not publisher.connected

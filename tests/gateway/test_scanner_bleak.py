@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 from bleak.backends.bluezdbus.manager import _global_instances
 
-from gateway.adverts import Advert, ScannerError
+from gateway.adverts import Advert, Scanner, ScannerError
 from gateway.decoders import APPLE, EDDYSTONE, Identities
-from gateway.scanner_bleak import NEVER, BluezScanner
+from gateway.scanner_bleak import NEVER, BluezScanner, PortableScanner
 from tests.support.fake_bluez import FakeBluez, PrivateBus, missing, private_bus
 from tests.support.listener import until
 
@@ -76,13 +76,13 @@ class Run:
         task: its run.
     """
 
-    def __init__(self, scanner: BluezScanner) -> None:
+    def __init__(self, scanner: Scanner) -> None:
         self.adverts: list[Advert] = []
         self.task = asyncio.create_task(scanner.run(self.adverts.append))
 
 
 @asynccontextmanager
-async def running(scanner: BluezScanner, fake: FakeBluez) -> AsyncIterator[Run]:
+async def running(scanner: Scanner, fake: FakeBluez) -> AsyncIterator[Run]:
     """Runs a scanner until the block ends; enters once the discovery runs."""
     run = Run(scanner)
     try:
@@ -243,4 +243,20 @@ async def test_silence_begins_the_scan_anew_and_is_told_at_last(bluetoothd: Fake
         await bluetoothd.advert("F0:00:00:00:00:01", -61, ibeacon(1))
         await until(lambda: len(run.adverts) == 1, "the advert")
         with pytest.raises(ScannerError, match="nothing was heard on hci0"):
+            await asyncio.wait_for(run.task, 10.0)
+
+
+async def test_the_portable_scanner_hears_what_a_plain_scan_lets_through(
+    bluetoothd: FakeBluez,
+) -> None:
+    """It hears each device at least once, says that adverts are lost, and tells silence."""
+    scanner = PortableScanner(Identities(), silence_s=0.1)
+    async with running(scanner, bluetoothd) as run:
+        assert "RegisterMonitor" not in [call.member for call in bluetoothd.calls]
+        for minor in range(3):
+            for rssi in (-60, -61):
+                await bluetoothd.advert(f"F0:00:00:00:00:0{minor}", rssi, ibeacon(minor))
+        await until(lambda: len(run.adverts) == 3, "each device once")
+        assert "loses adverts" in scanner.warning
+        with pytest.raises(ScannerError, match="nothing was heard"):
             await asyncio.wait_for(run.task, 10.0)
