@@ -18,8 +18,8 @@ const STILL_M = 0.02;
 const JUMP_M = 25;
 /** Bounds on how long a glide takes, in milliseconds: about the time between two frames. */
 const GLIDE_MS = { least: 150, most: 1500, first: 500 };
-/** How much of a mover's way is kept for its trail: points, one a tick. */
-export const TRAIL_POINTS = 48;
+/** How much of a mover's way is kept for its trail: points, one a fix: about the last twenty seconds. */
+export const TRAIL_POINTS = 24;
 /** Trails are kept for at most this many movers. */
 const MAX_TRAILS = 400;
 
