@@ -7,6 +7,9 @@ The tree in full:
     +-- gateway.config.ConfigError
     +-- gateway.readings.ReadingsError
     +-- stream.site.SiteError
+    +-- stream.connection.StoreError (its own tree is drawn there)
+    +-- stream.record.RecordError
+    +-- stream.worker.WorkerNameError
 """
 
 from __future__ import annotations
