@@ -84,6 +84,16 @@ def test_the_stronger_of_two_survives_a_collision() -> None:
     assert counts[1] == pytest.approx(math.exp(-2.0 * 59 * 376e-6 / 0.105), abs=0.03)
 
 
+def test_adverts_collide_across_a_weaker_one_between_them() -> None:
+    """Two strong ones with a weak one between them spoil each other, but not a later one."""
+    radio = VirtualRadio(plan([(0.0, 0.0)] * 2), 1, START, quiet())
+    t = np.array([0.0, 100e-6, 200e-6, 900e-6, 150e-6])
+    gateway = np.array([0, 0, 0, 0, 1])
+    level = np.array([-50.0, -90.0, -52.0, -60.0, -51.0])
+    lost = radio._collided(t, gateway, level)
+    assert lost.tolist() == [True, True, True, False, False]
+
+
 def test_a_body_takes_its_loss_behind_and_half_aside() -> None:
     """Turning a person before a gateway changes the level as a raised cosine."""
     # A floor too small to walk on: the person stays, and looks where we say.
