@@ -19,6 +19,8 @@ const STALE_MS = 3000;
  * watermark has passed them, which takes one or two.
  */
 const FRESH_S = 5;
+/** The server's header has whole seconds and may be one or two old: less is no skew, in seconds. */
+const SAME_CLOCK_S = 5;
 /** How often figures and ages are brought up to date, in milliseconds. */
 const BEAT_MS = 1000;
 const WATCH_MS = 250;
@@ -195,8 +197,7 @@ export class Model {
     try {
       const { site, serverTime } = await getSite();
       const skew = serverTime - Date.now() / 1000;
-      // The header has whole seconds; less than two are no difference between clocks.
-      this.skew = Math.abs(skew) < 2 ? 0 : skew;
+      this.skew = Math.abs(skew) < SAME_CLOCK_S ? 0 : skew;
       this.siteVersion = version;
       batch(() => {
         this.site.value = site;
