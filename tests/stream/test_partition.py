@@ -64,7 +64,7 @@ def batches(draw: st.DrawFn) -> Batch:
         window=1.0,
         beacons=beacons,
         rssi=column("f", levels),
-        n=array("H", draw(st.lists(st.integers(0, 65_535), min_size=size, max_size=size))),
+        n=array("H", draw(st.lists(st.integers(1, 65_535), min_size=size, max_size=size))),
         max=column("f", levels) if draw(st.booleans()) else None,
         spread=column("f", levels) if draw(st.booleans()) else None,
         telemetry={beacon: {"battery_v": 3.0} for beacon in told},
