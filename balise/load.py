@@ -60,7 +60,7 @@ def make_load(beacons: int, seed: int = 1) -> Load:
         heard.append(rows)
         level.append(-55.0 - 25.0 * np.log10(np.maximum(distance[rows, gateway], 1.0)))
     ids = [
-        f"ibeacon:7A3C9E50-1B2D-4F60-8A77-5D0E4B8C2F11:{i >> 8}:{i & 255}" for i in range(beacons)
+        f"ibeacon:7a3c9e50-1b2d-4f60-8a77-5d0e4b8c2f11:{i >> 8}:{i & 255}" for i in range(beacons)
     ]
     corners = [(0.0, 0.0), (size, 0.0), (size, size), (0.0, size)]
     zones = [

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from dashboard.problems import Problem, not_found
-from stream.site import Kind, Site, Trackable, check_site
+from stream.site import Kind, Site, Trackable, canonical_site, check_site
 from stream.store import StaleSite, Store
 
 # Each failure means that somebody else succeeded; this many in a row is a script gone wild.
@@ -39,7 +39,7 @@ async def edit(store: Store, change: Callable[[Site], Site]) -> tuple[int, Site]
     tries = 0
     while True:
         version, site = await store.read_site()
-        changed = change(site)
+        changed = canonical_site(change(site))
         check_site(changed, "the changed site")
         try:
             return await store.write_site(changed, version), changed

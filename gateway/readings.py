@@ -23,6 +23,8 @@ MAX_PAYLOAD_BYTES: Final = 512 * 1024
 MAX_READINGS: Final = 5_000
 # The longest id of ours (`ibeacon:UUID:65535:65535`) has 56 characters.
 MAX_BEACON_CHARS: Final = 128
+# Ids that are hexadecimal after their kind.
+_HEXADECIMAL: Final = ("ibeacon:", "altbeacon:", "eddystone:")
 MAX_NAME_CHARS: Final = 64
 MAX_WINDOW_S: Final = 3_600.0
 # 2100-01-01: a later stamp is a clock in the wrong unit (milliseconds), not a time.
@@ -189,7 +191,8 @@ def _checked(raw: _Packed | _Columns) -> Batch:
             "value", f"window is {raw.window}; seconds up to {MAX_WINDOW_S:.0f} are expected"
         )
     count = len(raw.beacons)
-    if len(set(raw.beacons)) != count:
+    beacons = _canonical(raw.beacons)
+    if len(set(beacons)) != count:
         raise ReadingsError("value", "a beacon stands in the message more than once")
     if not _are_beacons(raw.beacons):
         raise ReadingsError(
@@ -202,12 +205,12 @@ def _checked(raw: _Packed | _Columns) -> Batch:
         seq=raw.seq,
         t=raw.t,
         window=raw.window,
-        beacons=raw.beacons,
+        beacons=beacons,
         rssi=_column("rssi", "f", raw.rssi, count),
         n=_column("n", "H", raw.n, count),
         max=None if raw.max is None else _column("max", "f", raw.max, count),
         spread=None if raw.spread is None else _column("spread", "f", raw.spread, count),
-        telemetry=raw.telemetry,
+        telemetry={canonical_beacon(name): values for name, values in raw.telemetry.items()},
     )
 
 
@@ -223,6 +226,25 @@ def is_name(name: str) -> bool:
 def is_beacon(beacon: str) -> bool:
     """Whether a beacon id is acceptable: any printable string of a sane length."""
     return 0 < len(beacon) <= MAX_BEACON_CHARS and beacon.isprintable()
+
+
+def canonical_beacon(beacon: str) -> str:
+    """The one spelling of a beacon's id: hexadecimal in small letters, a MAC in capitals.
+
+    Site documents and foreign gateways write UUIDs and MACs either way; ids of other kinds are
+    nobody's to change.
+    """
+    if beacon.startswith(_HEXADECIMAL):
+        return beacon.lower()
+    return "mac:" + beacon[4:].upper() if beacon.startswith("mac:") else beacon
+
+
+def _canonical(beacons: list[str]) -> list[str]:
+    """`canonical_beacon` of all; what has no capitals and no MAC is seen at a glance."""
+    joined = "".join(beacons)
+    if joined == joined.lower() and "mac:" not in joined:
+        return beacons
+    return [canonical_beacon(beacon) for beacon in beacons]
 
 
 def _are_beacons(beacons: list[str]) -> bool:

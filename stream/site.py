@@ -17,7 +17,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from gateway.errors import UserError
-from gateway.readings import MAX_BEACON_CHARS, MAX_NAME_CHARS, is_beacon, is_name
+from gateway.readings import MAX_BEACON_CHARS, MAX_NAME_CHARS, canonical_beacon, is_beacon, is_name
 from stream.geometry import Point, ring_fault
 
 MAX_FLOORS: Final = 64
@@ -208,8 +208,23 @@ def parse_site(text: bytes, source: str) -> Site:
         raise SiteError(source, key, _plain(_PATH.sub("", message), key)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SiteError(source, "", f"is not JSON: {error}") from error
+    site = canonical_site(site)
     check_site(site, source)
     return site
+
+
+def canonical_site(site: Site) -> Site:
+    """The site with every beacon's id in its one spelling, as readings have it."""
+    spelt = [[canonical_beacon(beacon) for beacon in part.beacons] for part in site.trackables]
+    if all(part.beacons == beacons for part, beacons in zip(site.trackables, spelt, strict=True)):
+        return site
+    return msgspec.structs.replace(
+        site,
+        trackables=[
+            msgspec.structs.replace(part, beacons=beacons)
+            for part, beacons in zip(site.trackables, spelt, strict=True)
+        ],
+    )
 
 
 def encode_site(site: Site) -> bytes:

@@ -19,6 +19,7 @@ from gateway.readings import (
     MAX_READINGS,
     Batch,
     ReadingsError,
+    canonical_beacon,
     decode,
     encode,
     encode_json,
@@ -268,3 +269,35 @@ def test_bent_messages_never_raise_anything_else(batch: Batch, data: st.DataObje
 def test_a_status_comes_back(status: Status) -> None:
     """What is encoded decodes to the same status."""
     assert decode_status(encode_status(status)) == status
+
+
+@pytest.mark.parametrize(
+    ("written", "one_spelling"),
+    [
+        (
+            "ibeacon:F7826DA6-4FA2-4E98-8024-BC5B71E0893E:1:2",
+            "ibeacon:f7826da6-4fa2-4e98-8024-bc5b71e0893e:1:2",
+        ),
+        (
+            "eddystone:00112233445566778899:AABBCCDDEEFF",
+            "eddystone:00112233445566778899:aabbccddeeff",
+        ),
+        ("mac:aa:bb:cc:dd:ee:ff", "mac:AA:BB:CC:DD:EE:FF"),
+        ("Forklift 7", "Forklift 7"),
+    ],
+)
+def test_a_beacon_has_one_spelling(written: str, one_spelling: str) -> None:
+    """However a foreign gateway writes an id, it is the id that sites and our gateways have."""
+    sent = Batch(
+        "g", "b", 1, 1.7e9, 1.0, [written, "x"], array("f", [-60, -61]), array("H", [1, 1])
+    )
+    assert canonical_beacon(written) == one_spelling
+    assert decode(encode(sent)).beacons == [one_spelling, "x"]
+
+
+def test_two_spellings_of_one_beacon_are_one_beacon_twice() -> None:
+    """A message may not hold a beacon twice by writing it in two ways."""
+    twice = ["mac:aa:bb:cc:dd:ee:ff", "mac:AA:BB:CC:DD:EE:FF"]
+    sent = Batch("g", "b", 1, 1.7e9, 1.0, twice, array("f", [-60, -61]), array("H", [1, 1]))
+    with pytest.raises(ReadingsError, match="more than once"):
+        decode(encode(sent))

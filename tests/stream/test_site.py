@@ -448,3 +448,17 @@ def test_the_error_of_the_page_is_the_one_that_is_given() -> None:
     with pytest.raises(SiteError) as caught:
         parse_site(json.dumps(document).encode(), "hall.json")
     assert str(caught.value) == shown
+
+
+def test_a_beacon_in_capitals_is_the_beacon_that_gateways_hear() -> None:
+    """A UUID pasted in capitals from a vendor's sheet is brought to the spelling of readings."""
+    text = (
+        b'{"id":"s","name":"S","timezone":"UTC","floors":[{"id":"0","name":"G","level":0,'
+        b'"outline":[[0,0],[9,0],[9,9]]}],"trackables":[{"id":"t","name":"T","kind":"item",'
+        b'"beacons":["ibeacon:F7826DA6-4FA2-4E98-8024-BC5B71E0893E:1:2","mac:ac:23:3f:00:00:01"]}]}'
+    )
+    [trackable] = parse_site(text, "s.json").trackables
+    assert trackable.beacons == [
+        "ibeacon:f7826da6-4fa2-4e98-8024-bc5b71e0893e:1:2",
+        "mac:AC:23:3F:00:00:01",
+    ]
