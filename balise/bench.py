@@ -28,10 +28,11 @@ from gateway.errors import UserError
 from gateway.readings import decode, encode
 from stream.engine import Engine
 from stream.store import Store
+from stream.summary import Summary
 
-# Windows published flat out, and at their own pace: enough for a steady rate and a 99th centile
-# that is not the slowest of all.
-WINDOWS: Final = 20
+# Readings published flat out: a few seconds' work for any stage, whatever the size.
+FLAT_OUT: Final = 1_600_000
+# Windows published at their own pace: a 99th centile should not be the slowest of all.
 PACED: Final = 40
 # The first paced windows find the processes cold.
 _WARM_UP: Final = 5
@@ -60,12 +61,22 @@ class Figures:
     worker: float = 0.0
     worker_cpu_us_per_fix: float = 0.0
     whole: float = 0.0
+    late: int = 0
     whole_cpu: dict[str, float] = field(default_factory=dict)
     latency_ms: list[float] = field(default_factory=list)
 
 
-async def bench(sizes: list[int], say: Say) -> list[Figures]:
-    """Measures each size (number of beacons) and returns the figures."""
+async def bench(
+    sizes: list[int], say: Say, flat_out: int = FLAT_OUT, paced: int = PACED
+) -> list[Figures]:
+    """Measures each size (number of beacons) and returns the figures.
+
+    Args:
+        sizes: numbers of beacons.
+        say: told what goes on.
+        flat_out: readings published as fast as the pipeline takes them.
+        paced: windows published at their own pace, of which the first few do not count.
+    """
     results = []
     for beacons in sizes:
         load = make_load(beacons)
@@ -78,7 +89,7 @@ async def bench(sizes: list[int], say: Say) -> list[Figures]:
         with tempfile.TemporaryDirectory(prefix="balise-bench-") as directory:
             settings = Settings(site=load.site, data=Path(directory), port=0)
             async with Supervisor(_quiet) as supervisor:
-                await _through_processes(supervisor, settings, figures, say)
+                await _through_processes(supervisor, settings, figures, say, (flat_out, paced))
         results.append(figures)
     return results
 
@@ -101,6 +112,7 @@ def table(results: list[Figures]) -> str:
             (f"  CPU of {name}, cores", _share(name))
             for name in ("broker", "ingest", "store", "worker", "dashboard", "publisher")
         ],
+        ("batches too late to be located", lambda f: f"{f.late}"),
         ("last reading published -> frame, ms p50", lambda f: _centile(f, 50)),
         ("                                     p99", lambda f: _centile(f, 99)),
     ]
@@ -146,18 +158,22 @@ def _in_process(load: Load, figures: Figures) -> None:
 
 
 async def _through_processes(
-    supervisor: Supervisor, settings: Settings, figures: Figures, say: Say
+    supervisor: Supervisor, settings: Settings, figures: Figures, say: Say, size: tuple[int, int]
 ) -> None:
+    flat_out, paced = size
     settings, running = await servers_and_site(supervisor, settings, _quiet)
     found = {p.name: p for p in processes(settings, running.mqtt, running.redis)}
     store = await Store.connect(running.redis, settings.site.id)
-    total = figures.readings * WINDOWS
-    messages = figures.gateways * WINDOWS
+    windows = flat_out // figures.readings
+    total = figures.readings * windows
+    messages = figures.gateways * windows
     try:
         supervisor.start(found["ingest"])
         await supervisor.ready("ingest")
         say("  ingest alone")
-        async with _publisher(running, figures.beacons, WINDOWS, "one") as publisher:
+        # Its windows end before those of the next round begin, or these would come too late.
+        ago = ("--ago", str(windows))
+        async with _publisher(running, figures.beacons, windows, "one", *ago) as publisher:
             used = _Cpu(supervisor, ["ingest"])
             told = await publisher.run(lambda: _stored(store), messages)
             await _until(lambda: _at_least(_stored(store), messages))
@@ -165,40 +181,39 @@ async def _through_processes(
             figures.ingest_cpu_us = 1e6 * used.spent()["ingest"] / total
         say("  worker alone")
         supervisor.start(found["worker"])
-        began = time.time()
         await _until(lambda: _at_least(_readings(store), 1))
-        used, first = _Cpu(supervisor, ["worker"]), (await store.summaries())[0]
-        restart = time.time()
+        used, began, first = _Cpu(supervisor, ["worker"]), time.time(), await _summary(store)
+        # The last two windows wait for a successor.
         await _until(lambda: _at_least(_readings(store), total - 2 * figures.readings))
-        last = (await store.summaries())[0]
-        took = time.time() - (restart if last.readings > first.readings else began)
-        figures.worker = max(1, last.readings - first.readings) / took
-        figures.worker_cpu_us_per_fix = (
-            1e6 * used.spent()["worker"] / max(1, last.fixes - first.fixes)
-        )
+        took, last = time.time() - began, await _summary(store)
+        figures.worker = (last.readings - first.readings) / took
+        # A load this worker had done before it was looked at gives no figure, but no fault either.
+        fixes = max(1, last.fixes - first.fixes)
+        figures.worker_cpu_us_per_fix = 1e6 * used.spent()["worker"] / fixes
         supervisor.start(found["dashboard"])
         await supervisor.ready("worker", "dashboard")
         say("  everything together")
-        before = (await store.summaries())[0].readings
-        batches = (await store.summaries())[0].batches
-        async with _publisher(running, figures.beacons, WINDOWS, "two") as publisher:
+        before = await _summary(store)
+        async with _publisher(running, figures.beacons, windows, "two") as publisher:
             names = ["broker", "ingest", "store", "worker", "dashboard"]
             used = _Cpu(supervisor, names)
-            told = await publisher.run(lambda: _processed(store, -batches), messages)
+            told = await publisher.run(lambda: _processed(store, -before.batches), messages)
             # The last two windows wait for a successor.
-            await _until(lambda: _at_least(_readings(store), before + total - 2 * figures.readings))
+            wanted = before.readings + total - 2 * figures.readings
+            await _until(lambda: _at_least(_readings(store), wanted))
             took = time.time() - told["began"]
-            done = (await store.summaries())[0].readings - before
+            done = (await _summary(store)).readings - before.readings
             figures.whole = done / took
+            figures.late = (await _summary(store)).late
             figures.whole_cpu = {name: cpu / took for name, cpu in used.spent().items()}
             figures.whole_cpu["publisher"] = told["cpu"] / took
         say("  at its own pace")
-        figures.latency_ms = await _latencies(running, figures.beacons)
+        figures.latency_ms = await _latencies(running, figures.beacons, paced)
     finally:
         await store.close()
 
 
-async def _latencies(running: Running, beacons: int) -> list[float]:
+async def _latencies(running: Running, beacons: int, paced: int) -> list[float]:
     """Milliseconds from a tick's last reading handed to the broker to its frame received."""
     from websockets.asyncio.client import connect
 
@@ -214,8 +229,8 @@ async def _latencies(running: Running, beacons: int) -> list[float]:
 
     watcher = asyncio.create_task(watch())
     try:
-        async with _publisher(running, beacons, PACED, "three", "--paced") as publisher:
-            told = [await publisher.line() for _ in range(PACED)]
+        async with _publisher(running, beacons, paced, "three", "--paced") as publisher:
+            told = [await publisher.line() for _ in range(paced)]
         # The last window is not closed by a successor, but all gateways have spoken.
         await _until(lambda: _is(told[-1]["t"] in seen))
     finally:
@@ -240,6 +255,11 @@ async def _processed(store: Store, plus: int) -> int:
 
 async def _readings(store: Store) -> int:
     return sum(summary.readings for summary in await store.summaries())
+
+
+async def _summary(store: Store) -> Summary:
+    [summary] = await store.summaries()
+    return summary
 
 
 async def _at_least(count: Awaitable[int], wanted: int) -> bool:

@@ -35,12 +35,13 @@ def encoded(load: Load, number: int, t: float, boot: str) -> Messages:
 
 
 async def main() -> None:
-    """`--mqtt URL --beacons N --windows K --boot B [--paced]`."""
+    """`--mqtt URL --beacons N --windows K --boot B [--ago SECONDS] [--paced]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--mqtt", required=True)
     parser.add_argument("--beacons", type=int, required=True)
     parser.add_argument("--windows", type=int, required=True)
     parser.add_argument("--boot", required=True)
+    parser.add_argument("--ago", type=int, default=0)
     parser.add_argument("--paced", action="store_true")
     args = parser.parse_args()
     load = make_load(args.beacons)
@@ -51,15 +52,15 @@ async def main() -> None:
         if args.paced:
             await _paced(mqtt, load, args.windows, args.boot)
         else:
-            await _flat_out(mqtt, load, args.windows, args.boot)
+            await _flat_out(mqtt, load, args.windows, args.boot, args.ago)
     finally:
         task.cancel()
         await asyncio.wait([task])
 
 
-async def _flat_out(mqtt: Mqtt, load: Load, windows: int, boot: str) -> None:
+async def _flat_out(mqtt: Mqtt, load: Load, windows: int, boot: str, ago: int) -> None:
     # Stamps that end at the present: late ones would be counted instead of located.
-    first = float(int(time.time())) - windows
+    first = float(int(time.time())) - windows - ago
     messages = [
         message
         for k in range(windows)
