@@ -39,11 +39,12 @@ help:
 demo: $(VENV)/installed
 	@$(BIN)/balise demo $(ARGS)
 
-# A page that cannot be built is a failure here; elsewhere the API installs without it.
+# A page that cannot be built is a failure here; elsewhere the API installs without it. Most tests
+# wait for servers most of the time, so two at once take half as long.
 .PHONY: test
 test: export BALISE_REQUIRE_PAGE := 1
 test: debian $(VENV)/installed-dev $(PAGE_TOOLS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # `make -k check` goes on after the first that fails.
 .PHONY: check check-lint check-format check-types check-page
