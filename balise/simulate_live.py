@@ -19,7 +19,7 @@ from typing import Final, Protocol, Self, TextIO
 from balise.simulate import TRUTH_FILE, SimulationError, TruthWriter, plan_of, write_site
 from gateway.broker_url import parse_broker_url
 from gateway.daemon import WINDOW_S, Gateway
-from gateway.mqtt import Mqtt
+from gateway.mqtt import Mqtt, Will
 from gateway.radio.air import STEP_S, VirtualRadio
 from gateway.radio.faults import Clocks, Faults, FaultyLink, Power, outages
 from gateway.radio.parameters import RadioParameters
@@ -140,10 +140,39 @@ def _after(delay: float, send: Callable[[], asyncio.Future[None]]) -> asyncio.Fu
     return done
 
 
-class _Seat:
-    """One virtual gateway's place: it runs, loses its power, and starts again with a new boot."""
+class _FaultyMqtt(Mqtt):
+    """The real client, whose messages pass a faulty link first."""
 
-    def __init__(self, make: Callable[[], Gateway], link: FaultyLink, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        link: FaultyLink,
+        ledger: Ledger,
+        url: str,
+        client_id: str,
+        *,
+        will: Callable[[], Will],
+        on_up: Callable[[], None],
+    ) -> None:
+        super().__init__(url, client_id, will=will, on_up=on_up)
+        self._over: Final = FaultyPublish(super().publish, link, ledger)
+
+    def publish(
+        self, topic: str, payload: bytes, qos: int = 1, retain: bool = False
+    ) -> asyncio.Future[None]:
+        """As `Mqtt.publish`, in the time and number of copies that the link decides."""
+        return self._over(topic, payload, qos, retain)
+
+
+class _Seat:
+    """One virtual gateway's place: it runs, loses its power, and starts again with a new boot.
+
+    Args:
+        make: a new gateway on the `client` given.
+        link: its link's faults, which outlive a boot.
+        ledger: notes what the broker acknowledged.
+    """
+
+    def __init__(self, make: Callable[..., Gateway], link: FaultyLink, ledger: Ledger) -> None:
         self._make: Final = make
         self._link: Final = link
         self._ledger: Final = ledger
@@ -155,19 +184,20 @@ class _Seat:
         """Starts the gateway unless it runs."""
         if self._task is not None:
             return
-        gateway = self._make()
-        # The daemon is taken as it is, so the link goes in where it meets its client.
-        mqtt = gateway.publisher._mqtt
-        faulty = FaultyPublish(mqtt.publish, self._link, self._ledger)
-        mqtt.publish = faulty  # type: ignore[method-assign]  # the one place where links differ
-        self._mqtt = mqtt
-        self._task = asyncio.create_task(gateway.run())
+        self._task = asyncio.create_task(self._make(client=self._connection).run())
+
+    def _connection(
+        self, url: str, client_id: str, *, will: Callable[[], Will], on_up: Callable[[], None]
+    ) -> Mqtt:
+        """The daemon's connection, over the faulty link; called as Mqtt is."""
+        self._mqtt = _FaultyMqtt(self._link, self._ledger, url, client_id, will=will, on_up=on_up)
+        return self._mqtt
 
     def power_off(self) -> None:
         """Ends the gateway without a goodbye: the broker publishes its will."""
         if self._task is None or self._mqtt is None:
             return
-        self._mqtt._drop()
+        self._mqtt.cut()
         self._ending.add(self._task)
         self._task.add_done_callback(self._ending.discard)
         self._task.cancel()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable
 from typing import Final
 
 from gateway.adverts import Advert, Scanner, ScannerError
+from gateway.mqtt import Mqtt
 from gateway.publisher import MAX_BATCHES, MAX_BYTES, Health, Publisher
 from gateway.windows import Windows
 
@@ -44,6 +46,7 @@ class Gateway:
         max_bytes: bound of the spool.
         boot: names this run; random when not given.
         retry_s: seconds after which a scanner is run again after its first fault.
+        client: as of Publisher.
 
     Attributes:
         windows: counts what was dropped and what came late.
@@ -69,6 +72,7 @@ class Gateway:
         max_bytes: int = MAX_BYTES,
         boot: str | None = None,
         retry_s: float = FIRST_RETRY_S,
+        client: Callable[..., Mqtt] = Mqtt,
     ) -> None:
         self.scanner: Final = scanner
         self.windows: Final = Windows(window, max_beacons=max_beacons, grace=grace)
@@ -85,6 +89,7 @@ class Gateway:
             boot=boot,
             max_batches=max_batches,
             max_bytes=max_bytes,
+            client=client,
         )
         self._retry_s: Final = retry_s
         self._due = -math.inf

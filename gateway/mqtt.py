@@ -286,6 +286,13 @@ class Mqtt:
         except TimeoutError:
             _log.debug("%s did not take our goodbye in time", self.broker)
 
+    def cut(self) -> None:
+        """Ends the connection without a goodbye, as a power cut does: the broker sends the will.
+
+        `run`, while it goes on, connects again.
+        """
+        self._drop()
+
     def _drop(self) -> None:
         """Forgets the connection; what was not acknowledged has failed."""
         link, self._link, self._client = self._link, None, None

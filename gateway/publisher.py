@@ -64,6 +64,7 @@ class Publisher:
         max_batches: bound of the spool.
         max_bytes: bound of the spool.
         health_s: seconds between two statuses.
+        client: makes the connection, called as Mqtt is (a simulation puts a faulty link here).
 
     Attributes:
         boot: names this run.
@@ -86,6 +87,7 @@ class Publisher:
         max_batches: int = MAX_BATCHES,
         max_bytes: int = MAX_BYTES,
         health_s: float = HEALTH_S,
+        client: Callable[..., Mqtt] = Mqtt,
     ) -> None:
         self.gateway: Final = gateway
         self.boot: Final = boot or secrets.token_hex(4)
@@ -106,7 +108,7 @@ class Publisher:
         self._empty.set()
         self._refusal = ""
         self._retry: asyncio.TimerHandle | None = None
-        self._mqtt: Final = Mqtt(
+        self._mqtt: Final = client(
             mqtt_url,
             f"balise-{site}-{gateway}",
             will=lambda: Will(self._status_topic, encode_status(self._status("offline"))),
