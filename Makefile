@@ -24,7 +24,7 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix dashboard/web
 PAGE_TOOLS := dashboard/web/node_modules/.package-lock.json
 
 # What the tests run beside the embedded servers, and a font for the browser to draw with.
-DEBIAN := mosquitto redis-server dbus chromium fonts-dejavu-core
+DEBIAN := mosquitto redis-server dbus openssl chromium fonts-dejavu-core
 
 .PHONY: help
 help:
