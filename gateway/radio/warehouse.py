@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -222,7 +221,6 @@ def _build_zones(
 ) -> None:
     prefix = "" if floor == "0" else f"f{floor}-"
     low, high = front + _CROSS_AISLE, depth - _CROSS_AISLE
-    first, last = aisles[0].x - _PITCH / 2.0, aisles[-1].x + _PITCH / 2.0
     zones: list[tuple[str, str, str, Box]] = []
     if floor == "0":
         third = width / 3.0
@@ -254,18 +252,8 @@ def _build_zones(
             (0.0, high, width, depth),
         ),
     ]
-    runs = _runs(low, high)
-    for i, (lower, upper) in enumerate(pairwise(runs), start=1):
-        suffix = "" if len(runs) == 2 else f" {i}"
-        name = f"Middle cross-aisle{suffix}" + ("" if not prefix else f", floor {floor}")
-        zones.append(
-            (
-                f"{prefix}middle{suffix.strip()}",
-                name,
-                "cross_aisle",
-                (first, lower[1], last, upper[0]),
-            )
-        )
+    # Where a middle cross-aisle crosses an aisle, one is in the aisle: of zones that overlap the
+    # smaller would win everywhere and the other always be empty.
     zones += [
         (
             f"aisle-{aisle.number:02d}",
