@@ -25,6 +25,8 @@ from stream.truth import Truth
 
 # What the baselines average over; the measured comparisons this project started from used 3-5 s.
 BASELINE_WINDOW_S: Final = 4.0
+# ... and the weights of the centroid: power in milliwatts, the usual choice.
+BASELINE_DB: Final = 10.0
 Floats = npt.NDArray[np.float64]
 
 
@@ -88,7 +90,8 @@ def evaluate(site: Site, batches: Iterable[Batch], truth: Truth) -> Evaluation:
             floors.append(int(fix["floor"]) == floor)
             places, rssi = heard
             loudest = places[0, int(rssi.argmax())]
-            middle = weighted_centroid(places, rssi, np.ones(rssi.shape, np.bool_))[0]
+            everywhere = np.ones(rssi.shape, np.bool_)
+            middle = weighted_centroid(places, rssi, everywhere, BASELINE_DB)[0]
             nearest.append(np.hypot(loudest[0] - x, loudest[1] - y))
             centroid.append(np.hypot(middle[0] - x, middle[1] - y))
     if not ours:

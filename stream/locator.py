@@ -16,7 +16,7 @@ from stream.evidence import EMPTY, Evidence, Floats, Ints, Readings
 from stream.fixes import NONE, Fixes, empty
 from stream.geometry import Areas
 from stream.site import Site
-from stream.solver import solve
+from stream.solver import centroid_db, solve
 from stream.tracker import TRACK, Motions, Tracks, advance, error_sd
 
 # The radius that holds 68 % of a round normal error is 1.515 standard deviations
@@ -68,6 +68,7 @@ class Layout:
         self.gateway_floor: Final[Ints] = np.array(
             [floor_row[part.floor] for part in site.gateways], np.int64
         )
+        self.centroid_db: Final = centroid_db(_spacing(self.gateway_place, self.gateway_floor))
         self.floors: Final = len(site.floors)
         self.outlines: Final = [shapely.Polygon(floor.outline) for floor in site.floors]
         for outline in self.outlines:
@@ -130,7 +131,7 @@ class Locator:
         if layout.floors > 1:
             same = heard & (layout.gateway_floor[gateway] == self._places["floor"][owner][:, None])
             heard = np.where(same.any(axis=1)[:, None], same, heard)
-        solved = solve(layout.gateway_place[gateway], rssi, n, heard)
+        solved = solve(layout.gateway_place[gateway], rssi, n, heard, layout.centroid_db)
         # The age of the evidence that made the place: loud gateways made most of it.
         voice = np.where(heard, n * 10.0 ** ((rssi - rssi.max()) / 20.0), 0.0)
         age = (voice * slots["age"]).sum(axis=1) / voice.sum(axis=1)
@@ -193,6 +194,17 @@ class Locator:
         change = other >= FLOOR_TICKS
         places["floor"][trackables] = np.where(change, best, now)
         places["other"][trackables] = np.where(change, 0, other)
+
+
+def _spacing(place: Floats, floor: Ints) -> float:
+    """Median distance from a gateway to the nearest of its floor, in metres; 0 when all alone."""
+    nearest = []
+    for row in range(len(place)):
+        others = (floor == floor[row]) & (np.arange(len(place)) != row)
+        if others.any():
+            away = place[others, :2] - place[row, :2]
+            nearest.append(float(np.hypot(away[:, 0], away[:, 1]).min()))
+    return float(np.median(nearest)) if nearest else 0.0
 
 
 def blank_state(layout: Layout) -> LocatorState:

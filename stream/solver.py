@@ -30,8 +30,14 @@ SHADOW_SD_DB: Final = 5.0
 FADING_SD_DB: Final = 6.0
 # Degrees of freedom: heavy tails, yet finite variance.
 STUDENT_NU: Final = 4.0
-# The weighted centroid as a start and a weak prior; it cannot leave the gateways' hull.
-CENTROID_DB: Final = 10.0
+# The weighted centroid as a start and a weak prior; it cannot leave the gateways' hull. How many
+# dB make ten times the weight grows with the distance between gateways, within bounds: where they
+# are far apart, a few dB of shadowing are many metres, and the loudest alone says little. From
+# measured surveys with 3 to 5 m between gateways and simulated halls with 12 m.
+CENTROID_DB: Final = 8.0
+CENTROID_DB_PER_M: Final = 0.8
+CENTROID_FROM_M: Final = 3.0
+CENTROID_DB_MOST: Final = 18.0
 CENTROID_SD_M: Final = 0.5
 CENTROID_SHARE: Final = 0.25
 # Tags are carried or lie at about this height; closer than this the model has no meaning.
@@ -57,8 +63,14 @@ class Solved(NamedTuple):
     variance: Floats
 
 
+def centroid_db(spacing_m: float) -> float:
+    """The dB that make ten times the weight, where gateways are this far from their nearest."""
+    grown = CENTROID_DB + CENTROID_DB_PER_M * (spacing_m - CENTROID_FROM_M)
+    return min(max(grown, CENTROID_DB), CENTROID_DB_MOST)
+
+
 def weighted_centroid(
-    place: Floats, rssi: Floats, heard: npt.NDArray[np.bool_], db_per_decade: float = CENTROID_DB
+    place: Floats, rssi: Floats, heard: npt.NDArray[np.bool_], db_per_decade: float
 ) -> Floats:
     """Centroids of the gateways' places weighted by 10^(rssi / db_per_decade).
 
@@ -78,7 +90,9 @@ def weighted_centroid(
     return centroid
 
 
-def solve(place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_]) -> Solved:
+def solve(
+    place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_], db_per_decade: float
+) -> Solved:
     """Locates every beacon of a tick.
 
     Args:
@@ -86,8 +100,9 @@ def solve(place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_]) 
         rssi: (beacons, slots) dBm: mean RSSI.
         n: (beacons, slots): faded count of adverts behind it.
         heard: (beacons, slots): which slots hold a gateway; at least one in each row.
+        db_per_decade: of the site's centroids, from `centroid_db`.
     """
-    centroid = weighted_centroid(place, rssi, heard)
+    centroid = weighted_centroid(place, rssi, heard, db_per_decade)
     variance = SHADOW_SD_DB**2 + FADING_SD_DB**2 / np.maximum(n, 1e-3)
     precision = np.where(heard, 1.0 / variance, 0.0)
     height2 = (place[:, :, 2] - TAG_HEIGHT_M) ** 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.solver import EXPONENT, TAG_HEIGHT_M, solve, weighted_centroid
+from stream.solver import EXPONENT, TAG_HEIGHT_M, centroid_db, solve, weighted_centroid
 
 
 def gateways(count: int, seed: int = 1, size: float = 30.0) -> np.ndarray:
@@ -24,7 +24,7 @@ def levels(place: np.ndarray, xy: np.ndarray, offset: float = -58.0) -> np.ndarr
 def locate(place: np.ndarray, rssi: np.ndarray, n: float = 100.0) -> tuple[np.ndarray, float]:
     """One beacon's place and stated standard deviation."""
     heard = np.ones((1, len(place)), bool)
-    solved = solve(place[None], rssi[None], np.full((1, len(place)), n), heard)
+    solved = solve(place[None], rssi[None], np.full((1, len(place)), n), heard, 10.0)
     return np.array([solved.x[0], solved.y[0]]), float(np.sqrt(solved.variance[0]))
 
 
@@ -82,10 +82,11 @@ def test_a_batch_gives_what_each_gives_alone() -> None:
     n = rng.uniform(0.1, 20.0, (20, 12))
     heard = rng.random((20, 12)) < 0.7
     heard[:, 0] = True
-    together = solve(place, rssi, n, heard)
+    together = solve(place, rssi, n, heard, 10.0)
     for i in range(20):
         k = heard[i]
-        alone = solve(place[i : i + 1, k], rssi[i : i + 1, k], n[i : i + 1, k], heard[i : i + 1, k])
+        at = slice(i, i + 1), k
+        alone = solve(place[at], rssi[at], n[at], heard[at], 10.0)
         assert together.x[i] == pytest.approx(alone.x[0], abs=1e-9)
         assert together.y[i] == pytest.approx(alone.y[0], abs=1e-9)
         assert together.variance[i] == pytest.approx(alone.variance[0], rel=1e-9)
@@ -98,3 +99,11 @@ def test_weighted_centroid_by_hand() -> None:
         place, np.array([[-60.0, -70.0]]), np.ones((1, 2), bool), db_per_decade=10.0
     )
     assert middle[0] == pytest.approx([1.0, 0.0])
+
+
+def test_sparse_gateways_flatten_the_centroid_within_bounds() -> None:
+    """The farther apart they hang, the less the loudest alone decides."""
+    steps = [centroid_db(metres) for metres in (0.0, 3.0, 5.0, 12.0, 100.0)]
+    assert steps == sorted(steps)
+    assert steps[0] == steps[1] == 8.0
+    assert steps[-1] == 18.0
