@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import struct
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import numpy as np
 from balise.load import Load, make_load, window
 from balise.supervisor import Supervisor
 from balise.up import Running, Settings, processes, servers_and_site
+from dashboard.live import HEADER
 from gateway.errors import UserError
 from gateway.readings import decode, encode
 from stream.engine import Engine
@@ -40,7 +40,6 @@ _DEADLINE_S: Final = 180.0
 # Messages the broker may hold: half of what the embedded one keeps (docs/operate.md), and more
 # than any stage needs to stay busy.
 AHEAD: Final = 400
-_HEADER: Final = struct.Struct("<BBHIdII")
 Say = Callable[[str], None]
 
 
@@ -225,7 +224,7 @@ async def _latencies(running: Running, beacons: int, paced: int) -> list[float]:
             async for message in feed:
                 now = time.time()
                 if isinstance(message, bytes):
-                    seen.setdefault(_HEADER.unpack_from(message)[4], now)
+                    seen.setdefault(HEADER.unpack_from(message)[4], now)
 
     watcher = asyncio.create_task(watch())
     try:

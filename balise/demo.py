@@ -6,21 +6,19 @@ Nothing in the pipeline knows that its readings are simulated.
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from balise.data import DataDirectory
 from balise.embedded import LOOPBACK, is_free
+from balise.simulate import warehouse_site
 from balise.supervisor import Supervisor
 from balise.up import Running, Settings, UpError, balise, bring_up
-from gateway.radio.warehouse import warehouse
-from stream.site import Site, encode_site, parse_site
+from dashboard.live import HEADER, SNAPSHOT
+from stream.site import Site, encode_site
 
 WIDTH_M: Final = 60.0
 DEPTH_M: Final = 40.0
@@ -32,8 +30,6 @@ PORT: Final = 8000
 _PORTS_TRIED: Final = 20
 # How long the map may take on a slow machine before we say that something is wrong.
 LIVE_S: Final = 60.0
-_SNAPSHOT: Final = 1
-_HEADER: Final = struct.Struct("<BBHIdII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +51,9 @@ class Options:
 
 def site(seed: int) -> Site:
     """The demo's warehouse; equal seeds give equal warehouses."""
-    document = warehouse(
-        width_m=WIDTH_M, depth_m=DEPTH_M, gateways=GATEWAYS, items=ITEMS, pickers=PICKERS, seed=seed
+    return warehouse_site(
+        seed, width_m=WIDTH_M, depth_m=DEPTH_M, gateways=GATEWAYS, items=ITEMS, pickers=PICKERS
     )
-    return parse_site(msgspec.json.encode(document), "the generated warehouse")
 
 
 async def run(options: Options, say: Callable[[str], None]) -> None:
@@ -141,5 +136,5 @@ async def _first_fixes(page: str) -> None:
 
 def _has_fixes(frame: bytes) -> bool:
     """Whether it is a change (not a snapshot, which may be of an earlier run) with fixes."""
-    _, flags, _, _, _, count, _ = _HEADER.unpack_from(frame)
-    return not flags & _SNAPSHOT and count > 0
+    _, flags, _, _, _, count, _ = HEADER.unpack_from(frame)
+    return not flags & SNAPSHOT and count > 0

@@ -22,9 +22,10 @@ from gateway.radio.air import STEP_S, VirtualRadio
 from gateway.radio.faults import Clocks, Faults, FaultyLink, Power, outages
 from gateway.radio.parameters import RadioParameters, WalkParameters
 from gateway.radio.plan import Plan, read_plan
+from gateway.radio.warehouse import warehouse
 from gateway.radio.world import World
 from gateway.readings import Batch
-from gateway.windows import Window, Windows
+from gateway.windows import Window, Windows, to_batch
 from stream.recording import RecordingWriter
 from stream.site import Site, encode_site, parse_site
 from stream.truth import HEADER as TRUTH_HEADER
@@ -85,8 +86,6 @@ def warehouse_site(
         gateway.radio.plan.RadioError: when the sizes do not fit together.
         stream.site.SiteError: when they are beyond what a site may be.
     """
-    from gateway.radio.warehouse import warehouse
-
     document = warehouse(
         seed,
         width_m=width_m,
@@ -190,18 +189,8 @@ class _VirtualGateway:
 
     def _batch(self, window: Window) -> Batch:
         self._seq += 1
-        return Batch(
-            gateway=self._name,
-            boot=f"{self._boot:04d}",
-            seq=self._seq,
-            t=window.end,
-            window=self._window_s,
-            beacons=window.beacons,
-            rssi=window.rssi,
-            n=window.n,
-            max=window.max,
-            spread=window.spread,
-        )
+        boot = f"{self._boot:04d}"
+        return to_batch(window, gateway=self._name, boot=boot, seq=self._seq, length=self._window_s)
 
 
 def simulate(

@@ -17,11 +17,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal, NamedTuple
 
 from gateway.mqtt import Mqtt, MqttError, Will
-from gateway.readings import Batch, encode
+from gateway.readings import encode
 from gateway.spool import Spool, Spooled
 from gateway.status import Status, encode_status
 from gateway.topics import readings_topic, status_topic
-from gateway.windows import Window
+from gateway.windows import Window, to_batch
 
 _log: Final = logging.getLogger(__name__)
 
@@ -123,17 +123,8 @@ class Publisher:
     def publish(self, window: Window) -> None:
         """Takes a closed window over; it is sent as soon as the broker can be reached."""
         self.seq += 1
-        batch = Batch(
-            gateway=self.gateway,
-            boot=self.boot,
-            seq=self.seq,
-            t=window.end,
-            window=self._window,
-            beacons=window.beacons,
-            rssi=window.rssi,
-            n=window.n,
-            max=window.max,
-            spread=window.spread,
+        batch = to_batch(
+            window, gateway=self.gateway, boot=self.boot, seq=self.seq, length=self._window
         )
         self.spool.add(Spooled(self.seq, encode(batch)))
         self._empty.clear()

@@ -48,6 +48,9 @@ class Spool:
             _, payload = self._waiting.popitem(last=False)
             self.bytes -= len(payload)
             self.dropped += 1
+        # While the broker is away nobody takes, so the numbers of what was dropped go here.
+        while self._unsent and self._unsent[0] not in self._waiting:
+            self._unsent.popleft()
 
     def take(self) -> Spooled | None:
         """The next batch to send; it stays until it is acknowledged."""

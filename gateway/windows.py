@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from gateway.adverts import Advert
+from gateway.readings import Batch
 
 # uint16 of the wire; a beacon at 20 ms over a 60 s window sends 3,000.
 MAX_ADVERTS: Final = 65_535
@@ -40,6 +41,22 @@ class Window(NamedTuple):
     n: array[int]
     max: array[float]
     spread: array[float]
+
+
+def to_batch(window: Window, *, gateway: str, boot: str, seq: int, length: float) -> Batch:
+    """A closed window as the batch that its gateway publishes; `length` in seconds."""
+    return Batch(
+        gateway=gateway,
+        boot=boot,
+        seq=seq,
+        t=window.end,
+        window=length,
+        beacons=window.beacons,
+        rssi=window.rssi,
+        n=window.n,
+        max=window.max,
+        spread=window.spread,
+    )
 
 
 class Windows:

@@ -335,13 +335,12 @@ class Engine:
         """Events for gateways that the watermark stopped or began to wait for."""
         standing = self._watermark.standings()
         changed = np.flatnonzero((standing == CURRENT) != (self._standing == CURRENT))
-        if len(changed):
+        # Every partition sees every gateway; one of them tells.
+        if len(changed) and self._partition == 0:
             names = list(self._layout.gateway_row)
             for row in changed:
                 kind: EventKind = "gateway_heard" if standing[row] == CURRENT else "gateway_silent"
-                self._events.append(
-                    Event(f"{names[row]}:{kind}:{t:.1f}:{self._partition}", kind, t, names[row])
-                )
+                self._events.append(Event(f"{names[row]}:{kind}:{t:.1f}", kind, t, names[row]))
         self._standing = standing
 
     def _move(self, site: Site, version: int) -> None:

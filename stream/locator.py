@@ -16,7 +16,7 @@ from stream.evidence import EMPTY, Evidence, Floats, Ints, Readings
 from stream.fixes import NONE, Fixes, empty
 from stream.geometry import Areas
 from stream.site import Site
-from stream.solver import centroid_db, solve
+from stream.solver import solve
 from stream.tracker import TRACK, Motions, Tracks, advance, error_sd
 
 # The radius that holds 68 % of a round normal error is 1.515 standard deviations
@@ -24,6 +24,8 @@ from stream.tracker import TRACK, Motions, Tracks, advance, error_sd
 R68: Final = 1.515
 # A gateway without a height hangs above the tags, as most do.
 GATEWAY_HEIGHT_M: Final = 2.5
+# What a gateway that has no neighbour is taken to stand for: the spacing that is recommended.
+LONE_SPACING_M: Final = 10.0
 # Another floor must be louder by this, this many ticks in a row, before the floor changes.
 FLOOR_GAIN_DB: Final = 3.0
 FLOOR_TICKS: Final = 4
@@ -68,7 +70,7 @@ class Layout:
         self.gateway_floor: Final[Ints] = np.array(
             [floor_row[part.floor] for part in site.gateways], np.int64
         )
-        self.centroid_db: Final = centroid_db(_spacing(self.gateway_place, self.gateway_floor))
+        self.spacing_m: Final = _spacing(self.gateway_place, self.gateway_floor)
         self.floors: Final = len(site.floors)
         self.outlines: Final = [shapely.Polygon(floor.outline) for floor in site.floors]
         for outline in self.outlines:
@@ -131,9 +133,10 @@ class Locator:
         if layout.floors > 1:
             same = heard & (layout.gateway_floor[gateway] == self._places["floor"][owner][:, None])
             heard = np.where(same.any(axis=1)[:, None], same, heard)
-        solved = solve(layout.gateway_place[gateway], rssi, n, heard, layout.centroid_db)
+        solved = solve(layout.gateway_place[gateway], rssi, n, heard, layout.spacing_m)
         # The age of the evidence that made the place: loud gateways made most of it.
-        voice = np.where(heard, n * 10.0 ** ((rssi - rssi.max()) / 20.0), 0.0)
+        loudest = np.where(heard, rssi, -np.inf).max(axis=1, keepdims=True)
+        voice = np.where(heard, n * 10.0 ** ((rssi - loudest) / 20.0), 0.0)
         age = (voice * slots["age"]).sum(axis=1) / voice.sum(axis=1)
 
         # Several beacons on one trackable: the mean of their places by precision.
@@ -197,14 +200,14 @@ class Locator:
 
 
 def _spacing(place: Floats, floor: Ints) -> float:
-    """Median distance from a gateway to the nearest of its floor, in metres; 0 when all alone."""
+    """Median distance from a gateway to the nearest of its floor, in metres."""
     nearest = []
     for row in range(len(place)):
         others = (floor == floor[row]) & (np.arange(len(place)) != row)
         if others.any():
             away = place[others, :2] - place[row, :2]
             nearest.append(float(np.hypot(away[:, 0], away[:, 1]).min()))
-    return float(np.median(nearest)) if nearest else 0.0
+    return float(np.median(nearest)) if nearest else LONE_SPACING_M
 
 
 def blank_state(layout: Layout) -> LocatorState:

@@ -13,6 +13,7 @@ solved together, with a fixed number of damped Gauss-Newton steps.
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -39,6 +40,10 @@ CENTROID_DB_PER_M: Final = 0.8
 CENTROID_FROM_M: Final = 3.0
 CENTROID_DB_MOST: Final = 18.0
 CENTROID_SD_M: Final = 0.5
+# A beacon that a single gateway hears is anywhere in that gateway's cell: the standard deviation
+# of either coordinate over a square as wide as the gateways are apart is 1 / sqrt(12) of it.
+# Each further gateway that hears it takes its share of that.
+CELL_SHARE: Final = 1.0 / math.sqrt(12.0)
 CENTROID_SHARE: Final = 0.25
 # Tags are carried or lie at about this height; closer than this the model has no meaning.
 TAG_HEIGHT_M: Final = 1.0
@@ -91,7 +96,7 @@ def weighted_centroid(
 
 
 def solve(
-    place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_], db_per_decade: float
+    place: Floats, rssi: Floats, n: Floats, heard: npt.NDArray[np.bool_], spacing_m: float
 ) -> Solved:
     """Locates every beacon of a tick.
 
@@ -100,9 +105,9 @@ def solve(
         rssi: (beacons, slots) dBm: mean RSSI.
         n: (beacons, slots): faded count of adverts behind it.
         heard: (beacons, slots): which slots hold a gateway; at least one in each row.
-        db_per_decade: of the site's centroids, from `centroid_db`.
+        spacing_m: how far the site's gateways are from their nearest, as a rule.
     """
-    centroid = weighted_centroid(place, rssi, heard, db_per_decade)
+    centroid = weighted_centroid(place, rssi, heard, centroid_db(spacing_m))
     variance = SHADOW_SD_DB**2 + FADING_SD_DB**2 / np.maximum(n, 1e-3)
     precision = np.where(heard, 1.0 / variance, 0.0)
     height2 = (place[:, :, 2] - TAG_HEIGHT_M) ** 2
@@ -110,7 +115,12 @@ def solve(
     px, py = place[:, :, 0], place[:, :, 1]
     x, y = centroid[:, 0].copy(), centroid[:, 1].copy()
     spread = np.where(heard, (px - centroid[:, :1]) ** 2 + (py - centroid[:, 1:]) ** 2, 0.0)
-    prior = 1.0 / (CENTROID_SD_M**2 + CENTROID_SHARE**2 * spread.sum(axis=1) / heard.sum(axis=1))
+    count = heard.sum(axis=1)
+    prior = 1.0 / (
+        CENTROID_SD_M**2
+        + CENTROID_SHARE**2 * spread.sum(axis=1) / count
+        + (CELL_SHARE * spacing_m / count) ** 2
+    )
     a = np.full(len(x), OFFSET_DBM)
     hxx = hyy = hxy = np.zeros(len(x))
     for step in range(STEPS):

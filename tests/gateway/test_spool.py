@@ -79,3 +79,13 @@ def test_every_batch_is_waiting_acknowledged_or_dropped(steps: list[str]) -> Non
         assert len(spool) <= 5
         assert len(spool) + acknowledged + spool.dropped == added
         assert spool.bytes == 10 * len(spool)
+
+
+def test_a_broker_that_stays_away_costs_no_more_than_the_bound() -> None:
+    """What was dropped unsent leaves nothing behind, however long nobody takes."""
+    spool = Spool(3, 1_000)
+    fill(spool, *range(1, 10_001))
+    assert len(spool._unsent) == 3
+    assert taken(spool) == [9_998, 9_999, 10_000]
+    fill(spool, 10_001, size=2_000)
+    assert (len(spool), len(spool._unsent)) == (0, 0)

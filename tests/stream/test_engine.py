@@ -259,3 +259,15 @@ def test_partitions_share_the_strangers_without_overlap() -> None:
         engine.flush()
         listed += [u.beacon for u in engine.summary().unassigned]
     assert sorted(listed) == sorted(names)
+
+
+def test_of_several_partitions_one_tells_of_the_gateways() -> None:
+    """Every partition sees a gateway die; the event is there once, under one id."""
+    told = []
+    for partition in range(3):
+        engine = Engine(site(), 1, partition, 3)
+        for b in shift(20.0):
+            if b.gateway != "g2" or b.t <= T0 + 5.0:
+                engine.feed(b, "")
+        told += [(event.kind, event.subject) for event in engine.take().events]
+    assert told == [("gateway_silent", "g2")]

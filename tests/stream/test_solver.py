@@ -24,7 +24,7 @@ def levels(place: np.ndarray, xy: np.ndarray, offset: float = -58.0) -> np.ndarr
 def locate(place: np.ndarray, rssi: np.ndarray, n: float = 100.0) -> tuple[np.ndarray, float]:
     """One beacon's place and stated standard deviation."""
     heard = np.ones((1, len(place)), bool)
-    solved = solve(place[None], rssi[None], np.full((1, len(place)), n), heard, 10.0)
+    solved = solve(place[None], rssi[None], np.full((1, len(place)), n), heard, 6.0)
     return np.array([solved.x[0], solved.y[0]]), float(np.sqrt(solved.variance[0]))
 
 
@@ -61,10 +61,10 @@ def test_the_place_moves_with_the_hall() -> None:
 
 
 def test_one_gateway_gives_its_own_place() -> None:
-    """With a single gateway there is nothing to choose, and nothing breaks."""
+    """A single gateway leaves its place, and no more certainty than its cell of 6 m allows."""
     found, sd = locate(np.array([[4.0, 5.0, 3.0]]), np.array([-70.0]))
     assert found == pytest.approx([4.0, 5.0], abs=1e-6)
-    assert 0.0 < sd < 10.0
+    assert 6.0 / 12.0**0.5 <= sd < 6.0
 
 
 def test_more_adverts_make_surer() -> None:
@@ -82,11 +82,11 @@ def test_a_batch_gives_what_each_gives_alone() -> None:
     n = rng.uniform(0.1, 20.0, (20, 12))
     heard = rng.random((20, 12)) < 0.7
     heard[:, 0] = True
-    together = solve(place, rssi, n, heard, 10.0)
+    together = solve(place, rssi, n, heard, 6.0)
     for i in range(20):
         k = heard[i]
         at = slice(i, i + 1), k
-        alone = solve(place[at], rssi[at], n[at], heard[at], 10.0)
+        alone = solve(place[at], rssi[at], n[at], heard[at], 6.0)
         assert together.x[i] == pytest.approx(alone.x[0], abs=1e-9)
         assert together.y[i] == pytest.approx(alone.y[0], abs=1e-9)
         assert together.variance[i] == pytest.approx(alone.variance[0], rel=1e-9)
