@@ -80,15 +80,26 @@ def test_beacons_of_one_trackable_make_one_fix() -> None:
     assert fixes["accuracy"][0] < alone["accuracy"][0]
 
 
+def heard_everywhere(beacon: int, x: float, y: float, offset: float) -> Heard:
+    """Heard on all of three floors, which fills every slot of its evidence."""
+    return [
+        reading
+        for floor, loss in enumerate((0.0, 15.0, 25.0))
+        for reading in heard_at(beacon, x, y, floor=floor, offset=offset - loss)
+    ]
+
+
 def test_a_beacon_is_not_moved_by_others_in_its_tick() -> None:
     """The same readings give the same bytes, whatever else is located with them."""
     names = [["a"], ["b"], ["c"]]
-    together, alone = Locator(Layout(site(names))), Locator(Layout(site(names)))
+    together, alone = (Locator(Layout(site(names, floors=3))) for _ in range(2))
     for number in range(1, 12):
-        mine = heard_at(0, 4.0 + 0.6 * number, 7.0, offset=-80.3)
-        others = heard_at(1, 15.0, 3.0, offset=-40.7) + heard_at(2, 3.0, 16.0)
+        mine = heard_everywhere(0, 4.0 + 0.6 * number, 7.0, offset=-60.3)
+        others = heard_everywhere(1, 15.0, 3.0, -40.7) + heard_everywhere(2, 3.0, 16.0, -55.1)
         crowd = tick(together, number, mine + others)
         assert crowd[:1].tobytes() == tick(alone, number, mine).tobytes()
+    ours, theirs = together.state, alone.state
+    assert ours.tracks[:1].tobytes() == theirs.tracks[:1].tobytes()
 
 
 def test_the_loudest_floor_wins_and_changes_only_when_another_stays_louder() -> None:
