@@ -26,7 +26,9 @@ COMMANDS: Final = (
     "dashboard",
     "record",
     "replay",
+    "calibrate",
     "evaluate",
+    "calibration",
     "bench",
     "site",
 )

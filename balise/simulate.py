@@ -63,7 +63,7 @@ def plan_of(site: Site) -> Plan:
     """
     if not site.gateways:
         raise SimulationError(f"site `{site.id}` has no gateways: nobody would hear anything")
-    if not any(part.beacons for part in site.trackables):
+    if not site.gateway_beacons() and not any(part.beacons for part in site.trackables):
         raise SimulationError(f"site `{site.id}` has no beacons: there is nothing to hear")
     return read_plan(msgspec.to_builtins(site))
 
@@ -79,6 +79,7 @@ def warehouse_site(
     carts: int = 0,
     visitors: int = 0,
     floors: int = 1,
+    gateway_adverts: bool = False,
 ) -> Site:
     """A generated warehouse as a checked site.
 
@@ -96,6 +97,7 @@ def warehouse_site(
         carts=carts,
         visitors=visitors,
         floors=floors,
+        gateway_adverts=gateway_adverts,
     )
     return parse_site(json.dumps(document).encode(), f"warehouse {seed}")
 

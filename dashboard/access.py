@@ -21,12 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.problems import answer
 from gateway.errors import UserError
+from stream.calibration import MAX_DOCUMENT_BYTES
 
 # 16 characters of a random token are beyond guessing over the network.
 MIN_TOKEN_CHARS: Final = 16
 MAX_TOKEN_CHARS: Final = 1_024
-# Adopting a beacon takes some hundred bytes; there is nothing larger to send in yet.
+# Adopting a beacon takes some hundred bytes.
 MAX_BODY_BYTES: Final = 64 * 1024
+# Calibrations with a radio map are the one large thing to send in.
+LARGE_BODIES: Final = {"/api/v1/calibration": MAX_DOCUMENT_BYTES}
 OPEN_PATHS: Final = frozenset({"/healthz"})
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="balise", charset="UTF-8"'}
@@ -195,6 +198,7 @@ class BoundedBody:
         if scope["type"] != "http" or scope["method"] in _SAFE_METHODS:
             await self._app(scope, receive, send)
             return
+        limit = LARGE_BODIES.get(scope["path"], MAX_BODY_BYTES)
         body = bytearray()
         more = True
         while more:
@@ -203,8 +207,8 @@ class BoundedBody:
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > MAX_BODY_BYTES:
-                detail = f"a request's body may have {MAX_BODY_BYTES} bytes"
+            if len(body) > limit:
+                detail = f"a request's body may have {limit} bytes here"
                 headers = {"Connection": "close"}
                 response = answer(413, "too-large", detail, headers)
                 await response(scope, receive, send)

@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from dashboard import (
     page,
     problems,
+    routes_calibration,
     routes_health,
     routes_live,
     routes_site,
@@ -27,6 +28,7 @@ from dashboard.feed import Feed
 from dashboard.live import Hub
 from dashboard.models import ProblemDocument
 from dashboard.watch import Watch
+from stream.calibration import Calibration
 from stream.site import Site
 from stream.store import Store
 
@@ -89,6 +91,7 @@ def create_app(
     for router in (
         routes_site.routes(context),
         routes_trackables.routes(context),
+        routes_calibration.routes(context),
         routes_health.routes(context, version),
         routes_live.routes(context),
         page.routes(static),
@@ -106,13 +109,13 @@ def create_app(
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with our problem documents and the site's own schema."""
+    """FastAPI's document, with our problem documents and our own documents' schemas."""
     if app.openapi_schema is not None:
         return app.openapi_schema
     schema = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    (_,), parts = msgspec.json.schema_components([Site], ref_template=_REFS)
+    _, parts = msgspec.json.schema_components([Site, Calibration], ref_template=_REFS)
     problem = ProblemDocument.model_json_schema(ref_template=_TEMPLATE)
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     components.update(parts)

@@ -32,12 +32,14 @@ class Query(NamedTuple):
         zone: row of the zone they were last in.
         floor: row of the floor they were last on.
         text: part of the id, name or SKU, whatever the case.
+        lost: whether they are lost; those never located are neither lost nor not.
     """
 
     kind: Kind | None = None
     zone: int | None = None
     floor: int | None = None
     text: str = ""
+    lost: bool | None = None
 
 
 class Catalogue:
@@ -86,8 +88,10 @@ def _fitting(positions: Positions, query: Query) -> npt.NDArray[np.bool_]:
     fits = np.ones(len(positions.t), bool)
     if query.kind is not None:
         fits &= positions.kinds == KINDS.index(query.kind)
-    if query.zone is not None or query.floor is not None:
+    if query.zone is not None or query.floor is not None or query.lost is not None:
         fits &= positions.t > 0.0
+    if query.lost is not None:
+        fits &= positions.lost() == query.lost
     if query.zone is not None:
         fits &= positions.last["zone"] == query.zone
     if query.floor is not None:

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from dashboard.live import Hub
+from dashboard.lost import stored_gaps
 from dashboard.positions import Positions
 from stream.fixes import TickFixes
 from stream.site import Site
@@ -119,7 +120,8 @@ class Feed:
             if snapshot.state is not None:
                 state = latest(snapshot.state)
                 if await self._learn(positions, state.version):
-                    positions.merge(state.fixes, state.t, state.version, state.tick)
+                    gaps = stored_gaps(snapshot.state, state)
+                    positions.merge(state.fixes, state.t, state.version, state.tick, gaps)
             after[p] = snapshot.last_fix_id
             fresh = True
         self.positions, self._after = positions, after

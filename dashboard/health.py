@@ -2,7 +2,8 @@
 
 Functions over values with the clock passed in. Two witnesses speak of a gateway: its status
 (what it says of itself, or the broker in its name) and its readings as the workers count them.
-Readings count for more: a gateway that says `online` and delivers nothing is late.
+Readings count for more: a gateway that says `online` and delivers nothing is late. Apart from its
+state a gateway may be suspect: it delivers, but not what it should (`GatewayCounts.suspect`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from gateway.status import Status
 from stream.site import GatewayPlace
@@ -180,6 +183,10 @@ def merged(summaries: list[Summary]) -> Summary:
     out.readings = sum(count.readings for count in out.gateways.values())
     out.duplicates = sum(count.duplicates for count in out.gateways.values())
     out.late = sum(count.late for count in out.gateways.values())
+    out.snapshots = sum(summary.snapshots for summary in summaries)
+    out.fits = sum(summary.fits for summary in summaries)
+    out.adopted = sum(summary.adopted for summary in summaries)
+    out.lost = sum(summary.lost for summary in summaries)
     out.unassigned = sorted(
         (beacon for summary in summaries for beacon in summary.unassigned), key=_loudness
     )
@@ -188,13 +195,21 @@ def merged(summaries: list[Summary]) -> Summary:
 
 def _merged_gateways(summaries: list[Summary]) -> dict[str, GatewayCounts]:
     merged: dict[str, GatewayCounts] = {}
+    residuals: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
     for summary in summaries:
         for gateway, count in summary.gateways.items():
+            if count.residual_db is not None:
+                residuals.setdefault(gateway, []).append(count.residual_db)
+            if count.hears is not None:
+                shares.setdefault(gateway, []).append(count.hears)
             known = merged.get(gateway)
             if known is None:
-                merged[gateway] = count
+                merged[gateway] = replace(count)
                 continue
             newest = count if count.t > known.t else known
+            # One partition suspects for all.
+            suspicious = known if known.suspect else count
             merged[gateway] = GatewayCounts(
                 t=newest.t,
                 standing=newest.standing,
@@ -205,8 +220,18 @@ def _merged_gateways(summaries: list[Summary]) -> dict[str, GatewayCounts]:
                 readings=known.readings + count.readings,
                 duplicates=max(known.duplicates, count.duplicates),
                 late=max(known.late, count.late),
+                suspect=suspicious.suspect,
+                suspect_text=suspicious.suspect_text,
             )
+    # Each partition compares its own tags with the model; together they are the gateway's.
+    for gateway, count in merged.items():
+        count.residual_db = _mean(residuals.get(gateway))
+        count.hears = _mean(shares.get(gateway))
     return merged
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _loudness(beacon: Unassigned) -> tuple[float, float, str]:

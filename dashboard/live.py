@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dashboard.health import GatewayHealth
+from dashboard.lost import Bools
 from dashboard.positions import Counts, Moves, Positions
 from stream.fixes import Fixes
 from stream.site import Site
@@ -107,22 +108,29 @@ def hello_text(site: Site, version: int) -> str:
 
 
 def gateways_text(healths: list[GatewayHealth]) -> str:
-    """The gateways' health; ages in seconds, rates in readings a second."""
-    rows = [
-        {
+    """The gateways' health; ages in seconds, rates in readings a second, `suspect` where one is."""
+    rows = []
+    for health in healths:
+        row = {
             "id": health.id,
             "state": health.state,
             "rate": round(health.rate, 1),
             "age": None if health.age_s is None else round(health.age_s, 1),
         }
-        for health in healths
-    ]
+        if health.counts.suspect:
+            row["suspect"] = health.counts.suspect
+        rows.append(row)
     return _text({"type": "gateways", "gateways": rows})
 
 
 def zones_text(occupancy: Counts) -> str:
     """How many trackables are in each zone, in order of zone row."""
     return _text({"type": "zones", "counts": occupancy.sum(axis=1).tolist()})
+
+
+def lost_text(lost: Bools) -> str:
+    """Rows of the trackables that are lost."""
+    return _text({"type": "lost", "rows": np.flatnonzero(lost).tolist()})
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -246,6 +254,11 @@ class Hub:
         """Sends a text to all, and keeps it for those who come later."""
         self._texts[kind] = text
         self._push(text)
+
+    def tell_news(self, kind: str, text: str) -> None:
+        """As `tell`, unless it is what was told last."""
+        if self._texts.get(kind) != text:
+            self.tell(kind, text)
 
     def _push(self, frame: bytes | str) -> None:
         for client in self._clients:

@@ -107,6 +107,9 @@ def _pipeline(overview: Overview, now: float) -> Iterator[Metric]:
         "Batches of gateways that are not in the site.",
         summary.unknown,
     )
+    yield _gauge("balise_trackables_lost", "Trackables unheard for too long by now.", summary.lost)
+    yield _counter("balise_calibration_fits", "Own fits put on trial.", summary.fits)
+    yield _counter("balise_calibration_adopted", "Own fits taken into use.", summary.adopted)
     yield _gauge(
         "balise_unassigned_beacons",
         "Beacons that belong to no trackable.",
@@ -145,8 +148,14 @@ def _gateways(healths: list[GatewayHealth]) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "balise_gateway_age_seconds", "Since its latest window ended.", labels=["gateway"]
     )
+    suspect = GaugeMetricFamily(
+        "balise_gateway_suspect",
+        "Whether it is suspected not to be as it should.",
+        labels=["gateway"],
+    )
     for health in healths:
         labels = [health.id]
+        suspect.add_metric(labels, float(bool(health.counts.suspect)))
         batches.add_metric(labels, health.counts.batches)
         readings.add_metric(labels, health.counts.readings)
         duplicates.add_metric(labels, health.counts.duplicates)
@@ -154,7 +163,7 @@ def _gateways(healths: list[GatewayHealth]) -> Iterator[Metric]:
         missing.add_metric(labels, health.counts.missing)
         if health.age_s is not None:
             age.add_metric(labels, health.age_s)
-    yield from (batches, readings, duplicates, late, missing, age)
+    yield from (batches, readings, duplicates, late, missing, age, suspect)
 
 
 def _refused(overview: Overview, gateways: set[str]) -> Metric:

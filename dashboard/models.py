@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dashboard.edit import MAX_BEACONS
 from dashboard.health import State
+from stream.calibration import Origin
+from stream.calibration_store import MAX_BY_CHARS, MAX_NOTE_CHARS
 from stream.site import Kind
 from stream.summary import Standing
 
@@ -53,6 +55,10 @@ class Position(_Model):
         examples=[1785153600.5],
     )
     age_s: float = Field(description="Seconds since then, by this server's clock.", examples=[0.4])
+    lost: bool = Field(
+        description="Whether it was unheard for too long since; then this is its last place, and "
+        "`t` when it was there."
+    )
 
 
 class TrackPoint(_Model):
@@ -173,6 +179,23 @@ class Gateway(_Model):
     late: int = Field(description="Batches that came too late to be located.")
     spooled: int = Field(description="Batches waiting in it, at its last status.")
     dropped: int = Field(description="Batches it had to drop, at its last status.")
+    suspect: str | None = Field(
+        description="Why it is suspected not to be as it should, in a word; null when it is well.",
+        examples=["deaf"],
+    )
+    suspect_text: str = Field(
+        description="The same for people: what it looks like and what to do; empty when well.",
+    )
+    residual_db: float | None = Field(
+        description="How much louder than the radio model says it hears tags, dB, mean of minutes; "
+        "null where too little was heard.",
+        examples=[-1.3],
+    )
+    hears: float | None = Field(
+        description="The share of the adverts that it surely should have heard and did, 0 to 1; "
+        "null where too little was heard.",
+        examples=[0.81],
+    )
     refused: dict[str, int] = Field(
         description="Messages refused by ingest, by reason.", examples=[{"clock-ahead": 3}]
     )
@@ -199,6 +222,80 @@ class Unassigned(_Model):
 
     total: int = Field(description="How many are known of.", examples=[17])
     beacons: list[UnassignedBeacon]
+
+
+class CalibrationVersion(_Model):
+    """A version of the calibration, without its document."""
+
+    version: str = Field(
+        description="`3`: the site's third; `0.12`: the twelfth that partition 0 fitted itself.",
+        examples=["3"],
+    )
+    t: float = Field(
+        description="When it was made, Unix seconds; a fit in the readings' time.",
+        examples=[1785153600.0],
+    )
+    by: str = Field(description="Who or what made it.", examples=["ann"])
+    note: str = Field(description="Why.", examples=["back to 1: the racks were moved back"])
+    origin: Origin = Field(description="What its document was made from.")
+    readings: int = Field(
+        description="How many readings the document was made from.", examples=[120000]
+    )
+    fitted_t: float = Field(
+        description="The time up to which it saw readings, Unix seconds; 0 when it does not say.",
+        examples=[1785150000.0],
+    )
+    size: int = Field(description="The document's bytes.", examples=[2310])
+    base: int | None = Field(
+        description="For a fit: the site's version that it was made under; null otherwise."
+    )
+
+
+class CalibrationVersions(_Model):
+    """The versions of the calibration that are kept."""
+
+    current: str = Field(
+        description="The site's current version; `0` is the prior.", examples=["3"]
+    )
+    in_use: list[str] = Field(
+        description="What each partition used at its last commit.", examples=[["3"]]
+    )
+    versions: list[CalibrationVersion] = Field(
+        description="The site's, newest first, then each partition's."
+    )
+
+
+class CalibrationInUse(_Model):
+    """What one partition uses, and how far it is with fitting by itself."""
+
+    partition: int = Field(description="Its number, from 0.", examples=[0])
+    version: str = Field(description="What it used at its last commit.", examples=["0.3"])
+    origin: str = Field(
+        description="What that was made from: `prior`, `survey`, `gateways` or `work`.",
+        examples=["work"],
+    )
+    snapshots: int = Field(
+        description="Moments of single beacons that it holds to fit from.", examples=[640]
+    )
+    fits: int = Field(description="Fits that it has put on trial.", examples=[5])
+    adopted: int = Field(description="... and taken into use.", examples=[3])
+
+
+class CalibrationsInUse(_Model):
+    """The radio model in use, partition by partition."""
+
+    partitions: list[CalibrationInUse]
+
+
+class Rollback(_Model):
+    """Which version is to become the next one."""
+
+    to: Annotated[
+        str,
+        Field(max_length=32, description="A version; `0` is the prior.", examples=["1"]),
+    ]
+    by: Annotated[str, Field(min_length=1, max_length=MAX_BY_CHARS, description="Who.")] = "api"
+    note: Annotated[str, Field(max_length=MAX_NOTE_CHARS, description="Why.")] = ""
 
 
 class Alive(_Model):

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dashboard.lost import Bools, Gaps, followed, lost
 from dashboard.tracks import Points, Tracks
 from stream.fixes import FIX, NONE, Fixes, TickFixes, empty
 from stream.site import KINDS, Site
@@ -54,6 +55,7 @@ class Positions:
         tick: end of the newest tick taken in, Unix seconds, 0 before the first.
         t: time of each trackable's last fix, 0 when never located; shape (trackables,).
         last: each trackable's last fix, FIX; shape (trackables,).
+        gaps: its usual seconds between fixes (`dashboard.lost`); shape (trackables,).
         kinds: each trackable's kind, its place in KINDS; shape (trackables,).
     """
 
@@ -72,6 +74,7 @@ class Positions:
         self.last: Fixes = empty(count)
         self.last["trackable"] = np.arange(count)
         self.last["zone"] = NONE
+        self.gaps: Gaps = np.zeros(count, np.float32)
         self._row = {part.id: row for row, part in enumerate(site.trackables)}
         self.kinds = np.array([KINDS.index(part.kind) for part in site.trackables], np.int64)
 
@@ -90,18 +93,20 @@ class Positions:
     def change_site(self, site: Site, version: int) -> None:
         """Makes another document the present one; what is known follows by id."""
         old_site, old_version = self.site, self.version
-        old_t, old_last = self.t, self.last
+        old_t, old_last, old_gaps = self.t, self.last, self.gaps
         self._layouts.clear()
         self._others.pop(version, None)
         self._install(site, version)
         self.learn(old_site, old_version)
 
         layout = self._layout(old_version)
-        fixes, times = _translated(old_last, old_t, layout)
+        kept = _kept(old_last, layout)
+        fixes, times = _translated(old_last[kept], layout), old_t[kept]
         known = times > 0.0
         rows = fixes["trackable"][known]
         self.last[rows] = fixes[known]
         self.t[rows] = times[known]
+        self.gaps[rows] = old_gaps[kept][known]
 
         self._tracks.rearrange(layout.trackables, len(site.trackables), layout.floors)
 
@@ -113,9 +118,11 @@ class Positions:
         """
         times = np.full(len(tick.fixes), tick.t)
         self.tick = max(self.tick, tick.t)
-        return Moves(tick.t, self._take(tick.fixes, times, tick.version))
+        return Moves(tick.t, self._take(tick.fixes, times, tick.version, None))
 
-    def merge(self, fixes: Fixes, times: Times, version: int, tick: float) -> Moves:
+    def merge(
+        self, fixes: Fixes, times: Times, version: int, tick: float, gaps: Gaps | None = None
+    ) -> Moves:
         """Takes the last fixes of a stored state in.
 
         Args:
@@ -123,12 +130,13 @@ class Positions:
             times: when each was made, Unix seconds; shape (n,).
             version: the state's site version.
             tick: the state's last tick, Unix seconds.
+            gaps: the trackables' usual gaps; shape (n,). None follows them from the times.
 
         Raises:
             KeyError: for a version that is not known; `learn` it first.
         """
         self.tick = max(self.tick, tick)
-        return Moves(tick, self._take(fixes, times, version))
+        return Moves(tick, self._take(fixes, times, version, gaps))
 
     def pass_time(self, tick: float) -> Moves:
         """Takes in that a tick, Unix seconds, has closed and nothing was located in it."""
@@ -138,6 +146,15 @@ class Positions:
     def row(self, trackable: str) -> int | None:
         """The row of a trackable's id, or None."""
         return self._row.get(trackable)
+
+    def lost(self) -> Bools:
+        """Which trackables are lost: unheard for too long by the newest tick; (trackables,)."""
+        return lost(self.t, self.gaps, self.tick)
+
+    def is_lost(self, row: int) -> bool:
+        """Whether one trackable is lost."""
+        one = slice(row, row + 1)
+        return bool(lost(self.t[one], self.gaps[one], self.tick)[0])
 
     def snapshot(self) -> tuple[Fixes, Times]:
         """All last fixes in order of row, and when each was made (Unix seconds)."""
@@ -167,15 +184,26 @@ class Positions:
         cells = self.last["zone"][there].astype(np.int64) * len(KINDS) + self.kinds[there]
         return np.bincount(cells, minlength=zones * len(KINDS)).reshape(zones, len(KINDS))
 
-    def _take(self, fixes: Fixes, times: Times, version: int) -> Fixes:
+    def _take(self, fixes: Fixes, times: Times, version: int, gaps: Gaps | None) -> Fixes:
         if version != self.version:
-            fixes, times = _translated(fixes, times, self._layout(version))
+            layout = self._layout(version)
+            kept = _kept(fixes, layout)
+            fixes, times = _translated(fixes[kept], layout), times[kept]
+            gaps = None if gaps is None else gaps[kept]
         rows = fixes["trackable"].astype(np.int64)
         # A damaged entry must not crash the dashboard; rows outside the site cannot be shown.
         fits = (rows < len(self.t)) & (fixes["floor"] < len(self.site.floors))
         newer = fits & (times > np.take(self.t, rows, mode="clip")) if len(self.t) else fits
+        if gaps is not None:
+            # A state has heard more than we have, also of what is known already.
+            told = fits & (times >= np.take(self.t, rows, mode="clip")) if len(self.t) else fits
+            self.gaps[rows[told]] = gaps[told]
         if not newer.all():
             fixes, times, rows = fixes[newer], times[newer], rows[newer]
+        if gaps is None:
+            before = self.t[rows]
+            passed = np.where(before > 0.0, times - before, np.inf)
+            self.gaps[rows] = followed(self.gaps[rows], passed)
         self.last[rows] = fixes
         self.t[rows] = times
         self._tracks.write(rows, times, fixes)
@@ -201,19 +229,24 @@ def _places(parts: list[Any], rows: dict[str, int]) -> _Rows:
     return np.array([rows.get(part.id, -1) for part in parts], np.int64)
 
 
-def _translated(fixes: Fixes, times: Times, layout: _Layout) -> tuple[Fixes, Times]:
-    """The fixes by the present rows; those whose trackable or floor is gone are left out."""
+def _kept(fixes: Fixes, layout: _Layout) -> _Rows:
+    """Places of the fixes whose trackable and floor are still there."""
     fits = (fixes["trackable"] < len(layout.trackables)) & (fixes["floor"] < len(layout.floors))
-    fixes, times = fixes[fits], times[fits]
-    rows = layout.trackables[fixes["trackable"]]
-    floors = layout.floors[fixes["floor"]]
-    there = (rows >= 0) & (floors >= 0)
-    out = fixes[there].astype(FIX)  # a copy: the ones given are not ours to change
-    out["trackable"] = rows[there]
-    out["floor"] = floors[there]
+    places = np.flatnonzero(fits)
+    there = layout.trackables[fixes["trackable"][places]] >= 0
+    there &= layout.floors[fixes["floor"][places]] >= 0
+    kept: _Rows = places[there]
+    return kept
+
+
+def _translated(fixes: Fixes, layout: _Layout) -> Fixes:
+    """The fixes by the present rows; all of them must be kept."""
+    out = fixes.astype(FIX)  # a copy: the ones given are not ours to change
+    out["trackable"] = layout.trackables[fixes["trackable"]]
+    out["floor"] = layout.floors[fixes["floor"]]
     # One more place at the end stands for every zone that is gone or was NONE.
     zones = np.append(layout.zones, -1)
     mapped = zones[np.minimum(out["zone"], len(layout.zones))]
     out["zone"] = np.where(mapped < 0, NONE, mapped)
     out["zone_probability"][mapped < 0] = 0.0
-    return out, times[there]
+    return out

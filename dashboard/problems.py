@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stream.calibration import CalibrationError
+from stream.calibration_store import StaleCalibration
 from stream.site import SiteError
 from stream.store import StaleSite, StoreError
 
@@ -31,6 +33,8 @@ TITLES: Final[dict[str, str]] = {
     "invalid-site": "The change does not fit the site",
     "not-found": "There is no such thing",
     "conflict": "Somebody or something else has it already",
+    "changed": "It was changed in the meantime",
+    "invalid-calibration": "The calibration is not valid",
     "unauthorized": "Credentials are needed",
     "forbidden": "Not from there",
     "too-large": "The request is too large",
@@ -94,6 +98,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(_on_http)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(SiteError)(_on_site)
+    app.exception_handler(CalibrationError)(_on_calibration)
     app.exception_handler(StoreError)(_on_store)
 
 
@@ -136,8 +141,12 @@ async def _on_site(_: Request, error: SiteError) -> Response:
     return answer(422, "invalid-site", str(error), errors=faults)
 
 
+async def _on_calibration(_: Request, error: CalibrationError) -> Response:
+    return answer(422, "invalid-calibration", str(error))
+
+
 async def _on_store(_: Request, error: StoreError) -> Response:
-    if isinstance(error, StaleSite):
+    if isinstance(error, (StaleSite, StaleCalibration)):
         return answer(409, "conflict", str(error))
     return answer(503, "unavailable", str(error), {"Retry-After": "2"})
 

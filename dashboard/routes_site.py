@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from dashboard import models
 from dashboard.context import PREFIX, Context
+from dashboard.etags import matches
 from dashboard.health import GatewayHealth
 from dashboard.problems import not_found
 from dashboard.watch import HEARD_WITHIN_S
@@ -45,7 +46,7 @@ def routes(context: Context) -> APIRouter:
         positions = context.positions()
         etag = f'"{positions.version}"'
         headers = {"ETag": etag, "Cache-Control": "no-cache"}
-        if if_none_match is not None and _matches(if_none_match, etag):
+        if if_none_match is not None and matches(if_none_match, etag):
             return Response(None, 304, headers)
         return Response(encode_site(positions.site), 200, headers, "application/json")
 
@@ -77,7 +78,7 @@ def routes(context: Context) -> APIRouter:
 
     @router.get("/gateways", tags=["gateways"], summary="Gateways and their health")
     async def gateways() -> models.Gateways:
-        """Every gateway of the site: online, late, offline or unknown, and why."""
+        """Every gateway of the site: online, late, offline or unknown, and why; who is suspect."""
         site = context.positions().site
         healths = context.watch.healths(site, await context.watch.look())
         return models.Gateways(
@@ -129,11 +130,6 @@ def routes(context: Context) -> APIRouter:
     return router
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or etag in tags
-
-
 def _gateway(place: GatewayPlace, health: GatewayHealth) -> models.Gateway:
     status, counts = health.status, health.counts
     return models.Gateway(
@@ -159,5 +155,9 @@ def _gateway(place: GatewayPlace, health: GatewayHealth) -> models.Gateway:
         late=counts.late,
         spooled=0 if status is None else status.spooled,
         dropped=0 if status is None else status.dropped,
+        suspect=counts.suspect or None,
+        suspect_text=counts.suspect_text,
+        residual_db=None if counts.residual_db is None else round(counts.residual_db, 2),
+        hears=None if counts.hears is None else round(counts.hears, 3),
         refused=health.refused,
     )

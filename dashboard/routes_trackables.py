@@ -48,6 +48,10 @@ def routes(context: Context) -> APIRouter:
         q: Annotated[
             str, Query(max_length=200, description="Part of the id, name or SKU, any case.")
         ] = "",
+        lost: Annotated[
+            bool | None,
+            Query(description="Only those that are lost, or only those located that are not."),
+        ] = None,
         limit: _Limit = DEFAULT_LIMIT,
         after: Annotated[
             str | None, Query(description="A cursor; follow `next` instead of making one.")
@@ -60,6 +64,7 @@ def routes(context: Context) -> APIRouter:
             zone=None if zone is None else _row_of("zone", zone, positions.site),
             floor=None if floor is None else _row_of("floor", floor, positions.site),
             text=q,
+            lost=lost,
         )
         try:
             rows, cursor = catalogue(positions.site).page(positions, filters, after, limit)
@@ -67,7 +72,14 @@ def routes(context: Context) -> APIRouter:
             raise Problem(422, "invalid-request", str(error)) from error
         following = None
         if cursor is not None:
-            words = {"kind": kind, "zone": zone, "floor": floor, "q": q or None, "limit": limit}
+            words = {
+                "kind": kind,
+                "zone": zone,
+                "floor": floor,
+                "q": q or None,
+                "lost": None if lost is None else str(lost).lower(),
+                "limit": limit,
+            }
             kept = {key: value for key, value in words.items() if value is not None}
             following = f"{PREFIX}/trackables?{urlencode({**kept, 'after': cursor})}"
         now = context.clock()
@@ -201,6 +213,7 @@ def _position(positions: Positions, row: int, now: float) -> models.Position | N
         zone_probability=_rounded(fix["zone_probability"]),
         t=t,
         age_s=round(max(0.0, now - t), 3),
+        lost=positions.is_lost(row),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from dashboard.feed import Feed
 from dashboard.health import GatewayHealth, Rates, gateway_healths, merged
-from dashboard.live import Hub, gateways_text, zones_text
+from dashboard.live import Hub, gateways_text, lost_text, zones_text
 from stream.site import Site
 from stream.store import GatewayRecord, Store, StoreError
 from stream.summary import GatewayCounts, Summary
@@ -133,6 +133,7 @@ class Watch:
         self._feed.pass_time(overview.summary.tick)
         self._hub.tell("gateways", gateways_text(self.healths(positions.site, overview)))
         self._hub.tell("zones", zones_text(positions.occupancy(HEARD_WITHIN_S)))
+        self._hub.tell_news("lost", lost_text(positions.lost()))
 
 
 def counts_of(overview: Overview, gateway: str) -> GatewayCounts:

@@ -55,10 +55,15 @@ class StoreGone(StoreError):  # noqa: N818  # a state of the store, named as one
 
 
 class Script:
-    """A Lua script of this package, sent once and then called by its digest."""
+    """A Lua script of this package, sent once and then called by its digest.
 
-    def __init__(self, name: str) -> None:
-        self.text: Final = (files("stream") / "lua" / f"{name}.lua").read_text("utf-8")
+    Args:
+        names: its files without `.lua`, put one after the other: shared functions first.
+    """
+
+    def __init__(self, *names: str) -> None:
+        folder = files("stream") / "lua"
+        self.text: Final = "\n".join((folder / f"{n}.lua").read_text("utf-8") for n in names)
         self.digest: Final = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -13,29 +13,34 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.readings import Batch
-from stream.events import Event, EventKind
-from stream.evidence import RSSI_RANGE, SLOT, SLOTS, Readings
-from stream.fixes import FIX, NONE, TickFixes
-from stream.locator import PLACE, Layout, Locator, LocatorState, carry_over
+from stream.calibration import Calibration
+from stream.calibrator import Calibrator
+from stream.calibrator import carry_over as carry_calibrator
+from stream.events import Event, EventKind, LastPlace
+from stream.evidence import SLOT, SLOTS
+from stream.fixes import FIX, TickFixes
+from stream.gateway_watch import GatewayWatch
+from stream.grid import WINDOW
+from stream.layout import Layout
+from stream.locator import Locator
+from stream.motion import MODES
 from stream.partition import partition_of
 from stream.seen import Seen
 from stream.site import Site
+from stream.site_change import LastFixes, moved_fixes, moved_stamps, rows_before
 from stream.state import STATE_VERSION, EngineError, State, open_state, pack_state, stored_array
 from stream.summary import GatewayCounts, Summary
-from stream.tracker import TRACK
+from stream.tick_readings import beacon_rows, rows_of, sort_readings
+from stream.track import TRACK, LocatorState, carry_over
 from stream.unassigned import Strangers
 from stream.watermark import (
     CURRENT,
-    GONE,
     STANDINGS,
     TICK_S,
     Watermark,
     last_tick,
     tick_of,
 )
-
-# An advert of a window of w seconds was heard w / 2 before its end on average.
-_HALF: Final = 0.5
 
 
 class Step(NamedTuple):
@@ -45,11 +50,13 @@ class Step(NamedTuple):
         ticks: fixes by tick, in order; ticks without fixes are left out.
         events: in order.
         done: tokens of the batches that need not be fed again.
+        calibrations: fitted by the engine itself and in use from then on, in order.
     """
 
     ticks: list[TickFixes]
     events: list[Event]
     done: list[str]
+    calibrations: list[Calibration]
 
 
 class _Held(NamedTuple):
@@ -76,15 +83,30 @@ class Engine:
         version: its version; rows in fixes refer to it.
         partition: this partition's number.
         partitions: how many there are; trackables of others are left alone.
+        calibration: the site's radio model; the prior by default.
+        calibration_number: the site's version of it, 0 for the prior.
     """
 
-    def __init__(self, site: Site, version: int, partition: int = 0, partitions: int = 1) -> None:
+    def __init__(
+        self,
+        site: Site,
+        version: int,
+        partition: int = 0,
+        partitions: int = 1,
+        calibration: Calibration | None = None,
+        calibration_number: int = 0,
+    ) -> None:
         self.version = version
+        self.calibration_number = calibration_number
         self._partition: Final = partition
         self._partitions: Final = partitions
         self._site_id: Final = site.id
         self._use(site)
-        self._locator = Locator(self._layout)
+        self._locator = Locator(self._layout, calibration=calibration)
+        self._calibrator = Calibrator(self._layout)
+        self._watch = GatewayWatch(self._layout, tells=partition == 0)
+        # What the engine fitted itself travels in its state; the site's is in the store.
+        self._own: Calibration | None = None
         self._watermark = Watermark(np.zeros(len(site.gateways)))
         self._standing = np.full(len(site.gateways), CURRENT, np.int8)
         self._closed = 0
@@ -100,6 +122,12 @@ class Engine:
         self._ticks: list[TickFixes] = []
         self._events: list[Event] = []
         self._done: list[str] = []
+        self._calibrations: list[Calibration] = []
+
+    @property
+    def calibration(self) -> Calibration:
+        """The radio model in use."""
+        return self._locator.calibration
 
     def feed(self, batch: Batch, token: str) -> None:
         """Takes one batch; `token` comes back in `Step.done` when it need not be fed again."""
@@ -126,7 +154,7 @@ class Engine:
             self._done.append(token)
         else:
             # Looked up now and not when the tick closes: then somebody waits for the map.
-            self._open.setdefault(tick, []).append(_Held(batch, token, self._rows(batch)))
+            self._open.setdefault(tick, []).append(_Held(batch, token, rows_of(batch, self._row)))
             self._held.add(key)
         self._advance(last_tick(self._watermark.value()))
 
@@ -140,6 +168,20 @@ class Engine:
             Event(f"{site.id}:{self._partition}:site:{version}", "site_changed", self._now, site.id)
         )
 
+    def change_calibration(self, calibration: Calibration, number: int, token: str) -> None:
+        """Goes on under a newer calibration of the site; an older or the same is left alone."""
+        self._done.append(token)
+        if number <= self.calibration_number:
+            return
+        self.calibration_number = number
+        self._own = None
+        self._calibrate(calibration)
+        # What was being fitted started from a model that is gone.
+        self._calibrator = Calibrator(self._layout)
+        self._watch.forget()
+        name = f"{self._site_id}:{self._partition}:calibration:{number}"
+        self._events.append(Event(name, "calibration_changed", self._now, self._site_id))
+
     def flush(self) -> None:
         """Closes every open tick: a recording has ended, nothing more will come."""
         if self._open:
@@ -147,8 +189,8 @@ class Engine:
 
     def take(self) -> Step:
         """What has become final since the last take."""
-        step = Step(self._ticks, self._events, self._done)
-        self._ticks, self._events, self._done = [], [], []
+        step = Step(self._ticks, self._events, self._done, self._calibrations)
+        self._ticks, self._events, self._done, self._calibrations = [], [], [], []
         return step
 
     def summary(self) -> Summary:
@@ -159,7 +201,9 @@ class Engine:
             counts.standing = STANDINGS[int(standings[row])]
             if name in self._seen:
                 counts.boot, counts.seq, counts.missing = self._seen[name].latest
+        self._watch.fill(self._counts, self.calibration)
         every = self._counts.values()
+        snapshots, fits, adopted = self._calibrator.counts
         return Summary(
             tick=self._now,
             front=self._watermark.front,
@@ -175,6 +219,12 @@ class Engine:
             gateways=self._counts,
             unassigned=self._strangers.listed(self._watermark.front),
             unassigned_total=len(self._strangers),
+            calibration=self.calibration_number,
+            calibration_origin=self.calibration.origin,
+            snapshots=snapshots,
+            fits=fits,
+            adopted=adopted,
+            lost=int(self._locator.tracks["lost"].sum()),
         )
 
     def dump(self) -> bytes:
@@ -194,10 +244,16 @@ class Engine:
                 counts=self._counts,
                 totals=self._totals,
                 strangers=self._strangers.dump(),
+                calibration_number=self.calibration_number,
+                own=self._own,
+                calibrator=self._calibrator.dump(),
+                watch=self._watch.dump(),
                 slots=state.slots.tobytes(),
                 heard=state.heard.tobytes(),
                 tracks=state.tracks.tobytes(),
-                places=state.places.tobytes(),
+                walkers=state.walkers.astype("<u4").tobytes(),
+                chances=state.chances.tobytes(),
+                learnt=state.learnt.tobytes(),
                 fixes=self._fixes.tobytes(),
                 fixed=self._fixed.tobytes(),
             )
@@ -205,9 +261,18 @@ class Engine:
 
     @classmethod
     def restore(
-        cls, blob: bytes, site: Site, version: int, partition: int = 0, partitions: int = 1
+        cls,
+        blob: bytes,
+        site: Site,
+        version: int,
+        partition: int = 0,
+        partitions: int = 1,
+        calibration: Calibration | None = None,
     ) -> Engine:
-        """The engine as it was at `dump`; `site` must be the version that `stored_version` names.
+        """The engine as it was at `dump`.
+
+        `site` must be the version that `stored_version` names, and `calibration` the site's that
+        `stored_calibration` names, None for the prior.
 
         Raises:
             EngineError: when the state is of another version, partition or shape.
@@ -222,7 +287,7 @@ class Engine:
                 f"the state is of site version {state.site_version}, partition {state.partition} "
                 f"of {state.partitions}; wanted {version}, {partition} of {partitions}"
             )
-        engine = cls(site, version, partition, partitions)
+        engine = cls(site, version, partition, partitions, calibration, state.calibration_number)
         try:
             engine._load(state)
         except ValueError as error:
@@ -230,16 +295,24 @@ class Engine:
         return engine
 
     def _load(self, state: State) -> None:
-        beacons, trackables = len(self._layout.trackable), len(self._layout.motions.fade_s)
+        beacons, trackables = len(self._layout.trackable), len(self._layout.motions.rests)
+        walkers = stored_array(state.walkers, np.dtype("<u4"), (-1,)).astype(np.int64)
+        filters = (len(walkers), MODES, WINDOW, WINDOW)
+        self._own = state.own
         self._locator = Locator(
             self._layout,
             LocatorState(
                 stored_array(state.slots, SLOT, (beacons, SLOTS)),
                 stored_array(state.heard, np.dtype("<f8"), (beacons,)),
                 stored_array(state.tracks, TRACK, (trackables,)),
-                stored_array(state.places, PLACE, (trackables,)),
+                walkers,
+                stored_array(state.chances, np.dtype("u1"), filters),
+                stored_array(state.learnt, np.dtype("<f8"), self._locator.learnt.sums.shape),
             ),
+            self._own or self._locator.calibration,
         )
+        self._calibrator = Calibrator(self._layout, state.calibrator)
+        self._watch = GatewayWatch(self._layout, tells=self._partition == 0, state=state.watch)
         self._watermark = Watermark(
             stored_array(state.latest, np.dtype("<f8"), self._watermark.latest.shape), state.front
         )
@@ -256,15 +329,23 @@ class Engine:
     def _now(self) -> float:
         return self._closed * TICK_S
 
-    def _use(self, site: Site) -> None:
+    def _use(self, site: Site, before: Layout | None = None) -> None:
         self._site = site
-        self._layout = Layout(site)
+        self._layout = Layout(site, before)
+        self._row = beacon_rows(self._layout)
+
+    def _calibrate(self, calibration: Calibration) -> None:
+        """Goes on with another radio model; what is known of places stays."""
+        self._locator = Locator(self._layout, self._locator.state, calibration)
 
     def _advance(self, last: int) -> None:
+        before = self._closed
         for tick in sorted(tick for tick in self._open if tick <= last):
             self._closed = tick
             self._close(tick)
         self._closed = max(self._closed, last)
+        if self._closed > before:
+            self._tell_lost()
 
     def _close(self, tick: int) -> None:
         held = self._open.pop(tick)
@@ -281,57 +362,38 @@ class Engine:
             counts.batches += 1
             counts.readings += len(batch)
         t = tick * TICK_S
-        self._watch(t)
-        readings = self._columns([each for each in held if each.batch.gateway in self._counts], t)
-        fixes = self._locator.locate(readings, t)
+        self._tell_silent(t)
+        mine = ((each.batch, each.rows) for each in held if each.batch.gateway in self._counts)
+        readings, own, strangers, out_of_range = sort_readings(mine, self._layout.gateway_row, t)
+        self._totals["out_of_range"] += out_of_range
+        for batch, i in strangers:
+            self._hear_stranger(batch, i)
+        self._watch.hear(own.gateway, own.beacon, own.rssi, own.n, t)
+        online = self._watermark.online(t)
+        fixes = self._locator.locate(readings, t, online)
+        self._events += self._watch.follow(
+            self._locator, self._calibrator, self._counts, self._watermark.latest, online, t
+        )
         if len(fixes):
             rows = fixes["trackable"]
             self._fixes[rows] = fixes
             self._fixed[rows] = t
             self._totals["fixes"] += len(fixes)
             self._ticks.append(TickFixes(t, self.version, fixes))
-
-    def _rows(self, batch: Batch) -> npt.NDArray[np.int64]:
-        """The beacons' rows, -1 for those that belong to no trackable."""
-        row = self._layout.beacon_row
-        return np.array([row.get(beacon, -1) for beacon in batch.beacons], np.int64)
-
-    def _columns(self, held: list[_Held], t: float) -> Readings:
-        rows, rssi, n, gateway, age = [], [], [], [], []
-        for batch, _, row in held:
-            if not len(batch):
-                continue
-            level = np.frombuffer(batch.rssi, np.float32).astype(np.float64)
-            sane = (level >= RSSI_RANGE[0]) & (level <= RSSI_RANGE[1])
-            self._totals["out_of_range"] += int((~sane).sum())
-            known = sane & (row >= 0)
-            for i in np.flatnonzero(sane & (row < 0)):
-                self._hear_stranger(batch, int(i))
-            rows.append(row[known])
-            rssi.append(level[known])
-            n.append(np.frombuffer(batch.n, np.uint16)[known].astype(np.float64))
-            gateway.append(
-                np.full(len(rows[-1]), self._layout.gateway_row[batch.gateway], np.int64)
-            )
-            age.append(np.full(len(rows[-1]), max(0.0, t - batch.t + _HALF * batch.window)))
-        if not rows:
-            nothing = np.zeros(0)
-            return Readings(nothing.astype(np.int64), nothing.astype(np.int64), *[nothing] * 3)
-        n_all = np.maximum(np.concatenate(n), 1.0)
-        return Readings(
-            np.concatenate(rows),
-            np.concatenate(gateway),
-            np.concatenate(rssi),
-            n_all,
-            np.concatenate(age),
-        )
+            for row in self._locator.newly_found(rows):
+                self._tell(int(row), "trackable_found", t)
+            fitted = self._calibrator.follow(self._locator, rows, t, online)
+            if fitted is not None:
+                self._own = fitted
+                self._calibrate(fitted)
+                self._calibrations.append(fitted)
 
     def _hear_stranger(self, batch: Batch, i: int) -> None:
         beacon = batch.beacons[i]
         if partition_of(beacon, self._partitions) == self._partition:
             self._strangers.hear(beacon, batch.gateway, batch.rssi[i], batch.n[i], batch.t)
 
-    def _watch(self, t: float) -> None:
+    def _tell_silent(self, t: float) -> None:
         """Events for gateways that the watermark stopped or began to wait for."""
         standing = self._watermark.standings()
         changed = np.flatnonzero((standing == CURRENT) != (self._standing == CURRENT))
@@ -343,42 +405,45 @@ class Engine:
                 self._events.append(Event(f"{names[row]}:{kind}:{t:.1f}", kind, t, names[row]))
         self._standing = standing
 
+    def _tell_lost(self) -> None:
+        """Events for trackables that have gone silent."""
+        for row in self._locator.newly_lost(self._now):
+            self._tell(int(row), "trackable_lost", self._now)
+
+    def _tell(self, row: int, kind: EventKind, t: float) -> None:
+        """An event of a trackable, with its last place and the time it is from."""
+        fix, name = self._fixes[row], self._site.trackables[row].id
+        place = LastPlace(
+            float(self._fixed[row]),
+            self._site.floors[int(fix["floor"])].id,
+            round(float(fix["x"]), 3),
+            round(float(fix["y"]), 3),
+        )
+        self._events.append(Event(f"{name}:{kind}:{t:.1f}", kind, t, name, place))
+
     def _move(self, site: Site, version: int) -> None:
         """Everything that is kept by row moves to the rows of a new site version, by id."""
-        before, old_site, old = self._layout, self._site, self._locator.state
-        rows_before = {part.id: row for row, part in enumerate(old_site.trackables)}
-        self._use(site)
+        before, old = self._layout, self._locator.state
+        self._use(site, before)
         after = self._layout
-        rows = [rows_before.get(part.id, -1) for part in site.trackables]
-        self._locator = Locator(after, carry_over(old, before, after, rows))
-        fixes, fixed = np.zeros(len(rows), FIX), np.zeros(len(rows))
-        zone = {z.id: row for row, z in enumerate(site.zones)}
-        for row, was in enumerate(rows):
-            floor_id = old_site.floors[int(self._fixes[was]["floor"])].id if was >= 0 else ""
-            if was < 0 or self._fixed[was] == 0.0 or floor_id not in after.floor_row:
-                continue
-            fixes[row], fixed[row] = self._fixes[was], self._fixed[was]
-            fixes[row]["trackable"], fixes[row]["beacon"] = row, 0
-            fixes[row]["floor"] = after.floor_row[floor_id]
-            old_zone = int(fixes[row]["zone"])
-            name = old_site.zones[old_zone].id if old_zone != NONE else ""
-            fixes[row]["zone"] = zone.get(name, NONE)
-        self._fixes, self._fixed = fixes, fixed
-        latest, standing = np.zeros(len(after.gateway_row)), []
-        for name, row in after.gateway_row.items():
-            was = before.gateway_row.get(name, -1)
-            latest[row] = self._watermark.latest[was] if was >= 0 else 0.0
-            standing.append(int(self._standing[was]) if was >= 0 else GONE)
+        rows = rows_before(before, after)
+        state = carry_over(old, before, after, rows)
+        self._locator = Locator(after, state, self._locator.calibration)
+        kept = carry_calibrator(self._calibrator.dump(), before, after, rows)
+        self._calibrator = Calibrator(after, kept)
+        self._watch = self._watch.carry_over(before.site, after)
+        last = LastFixes(self._fixes, self._fixed)
+        self._fixes, self._fixed = moved_fixes(last, before, after, rows)
+        latest, self._standing = moved_stamps(self._watermark.latest, self._standing, before, after)
         self._watermark = Watermark(latest, self._watermark.front)
-        self._standing = np.array(standing, np.int8)
         self._counts = {
             name: self._counts.get(name) or GatewayCounts() for name in after.gateway_row
         }
         self._seen = {name: self._seen[name] for name in after.gateway_row if name in self._seen}
-        for beacon in after.beacon_row:
+        for beacon in self._row:
             self._strangers.forget(beacon)
         self._open = {
-            tick: [each._replace(rows=self._rows(each.batch)) for each in held]
+            tick: [each._replace(rows=rows_of(each.batch, self._row)) for each in held]
             for tick, held in self._open.items()
         }
         self.version = version

@@ -6,7 +6,25 @@ from typing import Final, Literal
 
 import msgspec
 
-EventKind = Literal["gateway_silent", "gateway_heard", "site_changed"]
+EventKind = Literal[
+    "gateway_silent",
+    "gateway_heard",
+    "gateway_suspect",
+    "gateway_well",
+    "site_changed",
+    "calibration_changed",
+    "trackable_lost",
+    "trackable_found",
+]
+
+
+class LastPlace(msgspec.Struct, frozen=True):
+    """Where a trackable was last: Unix seconds, floor id, metres."""
+
+    t: float
+    floor: str
+    x: float
+    y: float
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,13 +34,17 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         id: stable: the same input gives the same id.
         kind: what happened.
         t: when, Unix seconds.
-        subject: the gateway (or site) it happened to.
+        subject: the gateway, trackable or site it happened to.
+        place: a trackable's last place.
+        text: more about it, a sentence for people.
     """
 
     id: str
     kind: EventKind
     t: float
     subject: str
+    place: LastPlace | None = None
+    text: str = ""
 
 
 encode_event: Final = msgspec.json.Encoder().encode

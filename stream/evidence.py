@@ -1,7 +1,7 @@
 """Evidence: what each beacon's readings of the last seconds say, per gateway, fading with age.
 
-A bounded table: for each beacon the gateways that told most, each with a faded count of adverts,
-their mean RSSI and their mean age. One vectorised update per tick, whatever the number of beacons.
+A bounded table: for each beacon the gateways that told most, each with a faded count of adverts
+and their mean RSSI. One vectorised update per tick, whatever the number of beacons.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Singles = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-# Gateways kept per beacon. Beyond a dozen the weakest add noise and no geometry.
-SLOTS: Final = 12
+# Gateways kept per beacon. Fewer cost accuracy where gateways are dense: the weak ones tell where
+# the beacon is not.
+SLOTS: Final = 20
 # A faded count below this (an advert four time constants ago) is forgotten.
 LEAST_COUNT: Final = 0.02
 # RSSI outside is a broken receiver or a corrupt message, not a distance: no BLE receiver hears
@@ -24,7 +25,7 @@ LEAST_COUNT: Final = 0.02
 RSSI_RANGE: Final = (-115.0, -10.0)
 
 EMPTY: Final = -1
-SLOT: Final = np.dtype([("gateway", "<i2"), ("n", "<f4"), ("rssi", "<f4"), ("age", "<f4")])
+SLOT: Final = np.dtype([("gateway", "<i2"), ("n", "<f4"), ("rssi", "<f4"), ("drift", "<f4")])
 
 
 class Readings(NamedTuple):
@@ -45,78 +46,141 @@ class Readings(NamedTuple):
     age: Floats
 
 
+class Pairs(NamedTuple):
+    """A tick's readings summed up: one entry per beacon and gateway, by beacon, then gateway.
+
+    Attributes:
+        rows: the beacons touched, ascending.
+        at: each entry's place in `rows`.
+        gateway, rssi, n: as in Readings.
+        age: by beacon, in order of `rows`, weighted by adverts.
+    """
+
+    rows: Ints
+    at: Ints
+    gateway: Ints
+    rssi: Floats
+    n: Floats
+    age: Floats
+
+    def table(self) -> tuple[Ints, Floats, Floats]:
+        """Gateway (EMPTY where none), rssi and n as (rows, at most SLOTS), loudest first."""
+        order = np.lexsort((self.gateway, -self.rssi, self.at))
+        turn = turns(self.at[order])
+        order, turn = order[turn < SLOTS], turn[turn < SLOTS]
+        shape = (len(self.rows), int(turn.max(initial=0)) + 1)
+        gateway = np.full(shape, EMPTY, np.int64)
+        rssi, n = np.zeros(shape), np.zeros(shape)
+        into = (self.at[order], turn)
+        gateway[into], rssi[into], n[into] = self.gateway[order], self.rssi[order], self.n[order]
+        return gateway, rssi, n
+
+
+class Found(NamedTuple):
+    """What a table knew of a tick's entries; all of shape (entries,).
+
+    Attributes:
+        known: whether it knew the gateway.
+        slot: where.
+        n: adverts; rssi: their mean, dBm; drift: faded mean of the readings' distance from it, dB.
+    """
+
+    known: Bools
+    slot: Ints
+    n: Floats
+    rssi: Floats
+    drift: Floats
+
+
 class Evidence:
     """The table.
 
     Args:
         slots: structured array of SLOT, shape (beacons, SLOTS).
         t: tick end of each beacon's last update, Unix seconds, 0 when never; shape (beacons,).
-        fade: time constant of each beacon in seconds; shape (beacons,).
     """
 
-    def __init__(self, slots: npt.NDArray[np.void], t: Floats, fade: Floats) -> None:
+    def __init__(self, slots: npt.NDArray[np.void], t: Floats) -> None:
         self.slots = slots
         self.t = t
-        self.fade = fade
 
     @classmethod
-    def empty(cls, fade: Floats) -> Evidence:
+    def empty(cls, count: int) -> Evidence:
         """A table that has heard nothing."""
-        slots = np.zeros((len(fade), SLOTS), SLOT)
+        slots = np.zeros((count, SLOTS), SLOT)
         slots["gateway"] = EMPTY
-        return cls(slots, np.zeros(len(fade)), fade)
+        return cls(slots, np.zeros(count))
 
-    def update(self, readings: Readings, t: float) -> Ints:
-        """Takes a tick's readings; gives the rows they touched, ascending.
+    def find(self, pairs: Pairs) -> Found:
+        """What was known before of each entry of a tick."""
+        row = pairs.rows[pairs.at]
+        same = self.slots["gateway"][row] == pairs.gateway[:, None]
+        slot = same.argmax(axis=1)
+        of = self.slots[row, slot]
+        known: Bools = same[np.arange(len(slot)), slot]
+        return Found(
+            known,
+            slot,
+            *(of[name].astype(np.float64) for name in ("n", "rssi", "drift")),
+        )
 
-        Readings of one beacon and gateway are summed up first, so their order does not matter.
+    def set_drift(self, pairs: Pairs, found: Found, drift: Floats) -> None:
+        """Stores the drift of the entries that were known before, dB."""
+        at = found.known
+        self.slots["drift"][pairs.rows[pairs.at[at]], found.slot[at]] = drift[at]
+
+    def forget(self, rows: Ints) -> None:
+        """Drops what is known of some beacons."""
+        self.slots["gateway"][rows] = EMPTY
+        self.slots["n"][rows] = 0.0
+
+    def update(self, pairs: Pairs, t: float, fade: Floats) -> None:
+        """Takes a tick's readings.
+
+        Args:
+            pairs: the tick's readings summed up.
+            t: tick end, Unix seconds.
+            fade: time constants of the fading in seconds, in order of `pairs.rows`.
         """
-        rows, pair_row, gateway, n, rssi, age = _summed(readings)
+        rows, at = pairs.rows, pairs.at
         # Copies: the touched rows are worked on together and written back once.
         slots = self.slots[rows]
-        s_gateway, s_n = slots["gateway"].astype(np.int64), slots["n"].astype(np.float64)
-        s_rssi, s_age = slots["rssi"].astype(np.float64), slots["age"].astype(np.float64)
-
-        fade = self.fade[rows]
+        gateway, n = slots["gateway"].astype(np.int64), slots["n"].astype(np.float64)
+        rssi = slots["rssi"].astype(np.float64)
         passed = np.where(self.t[rows] > 0.0, np.maximum(t - self.t[rows], 0.0), 0.0)
-        s_n *= np.exp(-passed / fade)[:, None]
-        s_age += passed[:, None]
-        gone = s_n < LEAST_COUNT
-        s_gateway[gone] = EMPTY
-        s_n[gone] = 0.0
+        n *= np.exp(-passed / fade)[:, None]
+        gone = n < LEAST_COUNT
+        gateway[gone] = EMPTY
+        n[gone] = 0.0
 
-        n = n * np.exp(-age / fade[pair_row])
-        same = s_gateway[pair_row] == gateway[:, None]
+        same = gateway[at] == pairs.gateway[:, None]
         known = same.any(axis=1)
-        at = pair_row[known], same[known].argmax(axis=1)
-        total = s_n[at] + n[known]
-        share = n[known] / total
-        s_rssi[at] += share * (rssi[known] - s_rssi[at])
-        s_age[at] += share * (age[known] - s_age[at])
-        s_n[at] = total
+        into = at[known], same[known].argmax(axis=1)
+        total = n[into] + pairs.n[known]
+        rssi[into] += pairs.n[known] / total * (pairs.rssi[known] - rssi[into])
+        n[into] = total
 
         fresh = np.flatnonzero(~known)
         # Strongest first within each beacon, so that the bound keeps those that tell most.
-        fresh = fresh[np.lexsort((gateway[fresh], -rssi[fresh], pair_row[fresh]))]
-        turn = _turns(pair_row[fresh])
+        fresh = fresh[np.lexsort((pairs.gateway[fresh], -pairs.rssi[fresh], at[fresh]))]
+        turn = turns(at[fresh])
         for k in range(int(turn.max(initial=-1)) + 1):
             new = fresh[turn == k]
-            row = pair_row[new]
-            standing = np.where(s_gateway[row] == EMPTY, -np.inf, s_rssi[row])
+            row = at[new]
+            standing = np.where(gateway[row] == EMPTY, -np.inf, rssi[row])
             slot = standing.argmin(axis=1)
-            wins = rssi[new] > standing[np.arange(len(row)), slot]
-            new, into = new[wins], (row[wins], slot[wins])
-            s_gateway[into], s_n[into] = gateway[new], n[new]
-            s_rssi[into], s_age[into] = rssi[new], age[new]
+            wins = pairs.rssi[new] > standing[np.arange(len(row)), slot]
+            new, place = new[wins], (row[wins], slot[wins])
+            gateway[place], n[place], rssi[place] = pairs.gateway[new], pairs.n[new], pairs.rssi[new]
 
-        slots["gateway"], slots["n"], slots["rssi"], slots["age"] = s_gateway, s_n, s_rssi, s_age
+        slots["drift"][gateway != slots["gateway"]] = 0.0
+        slots["gateway"], slots["n"], slots["rssi"] = gateway, n, rssi
         self.slots[rows] = slots
         self.t[rows] = t
-        return rows
 
 
-def _summed(readings: Readings) -> tuple[Ints, Ints, Ints, Floats, Floats, Floats]:
-    """One entry per (beacon, gateway): touched rows, each entry's place in them, and its sums."""
+def summed(readings: Readings) -> Pairs:
+    """One entry per beacon and gateway; the same whatever order the readings came in."""
     span = int(readings.gateway.max(initial=0)) + 1
     pair = readings.beacon * span + readings.gateway
     order = np.argsort(pair, kind="stable")
@@ -130,12 +194,19 @@ def _summed(readings: Readings) -> tuple[Ints, Ints, Ints, Floats, Floats, Float
     weight = readings.n[order]
     n = np.add.reduceat(weight, starts)
     rssi = np.add.reduceat(weight * readings.rssi[order], starts) / n
-    age = np.add.reduceat(weight * readings.age[order], starts) / n
-    first = np.concatenate(([True], np.diff(beacon) != 0))
-    return beacon[first], np.cumsum(first) - 1, gateway, n, rssi, age
+    age = np.add.reduceat(weight * readings.age[order], starts)
+    first = np.flatnonzero(np.concatenate(([True], np.diff(beacon) != 0)))
+    return Pairs(
+        beacon[first],
+        np.cumsum(np.concatenate(([False], np.diff(beacon) != 0))),
+        gateway,
+        rssi,
+        n,
+        np.add.reduceat(age, first) / np.add.reduceat(n, first),
+    )
 
 
-def _turns(row: Ints) -> Ints:
+def turns(row: Ints) -> Ints:
     """For a sorted column, each entry's number within its run of equal values, from 0."""
     if not len(row):
         return row

@@ -9,17 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
-from gateway.readings import Batch, ReadingsError, decode
+from gateway.readings import ReadingsError, decode
 from stream.admission import NOBODY
+from stream.calibration import Calibration
+from stream.calibration_store import (
+    MAX_DIGITS,
+    CalibrationAbsent,
+    Calibrations,
+    OwnFit,
+    VersionId,
+)
 from stream.connection import Connection, StoreDown, StoreError, StoreGone
 from stream.engine import Engine
 from stream.events import Event
 from stream.fixes import TickFixes
 from stream.lease import Entry, Lease, StaleEpoch
-from stream.site import Site
-from stream.state import EngineError, stored_version
+from stream.state import EngineError, stored_calibration, stored_version
 from stream.store import SiteAbsent, Store, tick_ms
 from stream.summary import encode_summary
 
@@ -48,6 +57,11 @@ class _Step(NamedTuple):
     ticks: list[TickFixes]
     events: list[Event]
     done: list[str]
+    fits: list[OwnFit]
+
+
+def _nothing() -> _Step:
+    return _Step([], [], [], [])
 
 
 class _FeedError(Exception):
@@ -67,10 +81,11 @@ class Holding:
     def __init__(self, store: Store, link: Connection, lease: Lease, number: int) -> None:
         self.lease: Final = lease
         self._store: Final = store
+        self._calibrations: Final = Calibrations(store)
         self._link: Final = link
         self._number: Final = number
         self._engine: Engine | None = None
-        self._step = _Step([], [], [])
+        self._step = _nothing()
         self._number_of_step = 0
         self._last_read = "0-0"
         self._committed = 0.0
@@ -83,6 +98,11 @@ class Holding:
     def version(self) -> int:
         """The site version in use, 0 while nothing is loaded."""
         return self._engine.version if self._engine else 0
+
+    @property
+    def calibration(self) -> int:
+        """The site's calibration that was taken last; 0 for none, and while nothing is loaded."""
+        return self._engine.calibration_number if self._engine else 0
 
     async def serve(self) -> None:
         """Reads, feeds and commits for ever.
@@ -130,7 +150,7 @@ class Holding:
 
     async def _load(self) -> None:
         loaded = await self.lease.load()
-        self._step = _Step([], [], [])
+        self._step = _nothing()
         self._number_of_step = loaded.step
         self._last_read = loaded.last_read
         self._not_before = 0
@@ -138,17 +158,32 @@ class Holding:
         if self._engine is None:
             self._not_before = loaded.last_tick_ms
             version, site = await self._store.read_site()
-            self._engine = Engine(site, version, self._number, self._store.partitions)
-            # Which site version the partition begins with must not depend on when it is loaded.
-            await self._commit()
+            number = await self._calibrations.current()
+            self._engine = Engine(
+                *(site, version, self._number, self._store.partitions),
+                *(await self._calibration(number), number),
+            )
+            # Which versions the partition begins with must not depend on when it is loaded.
+            await self._commit(is_new=True)
 
     async def _restored(self, state: bytes) -> Engine | None:
         """The engine of a stored state; None when no engine can be made of it."""
         try:
             version, site = await self._store.read_site(stored_version(state))
-            return Engine.restore(state, site, version, self._number, self._store.partitions)
+            calibration = await self._calibration(stored_calibration(state))
+            return Engine.restore(
+                state, site, version, self._number, self._store.partitions, calibration
+            )
         except (EngineError, SiteAbsent) as error:
             _log.error("partition %d starts afresh, without its tracks: %s", self._number, error)
+            return None
+
+    async def _calibration(self, number: int) -> Calibration | None:
+        """The site's calibration of a number; None, the prior, for 0 and what cannot be read."""
+        try:
+            return await self._calibrations.read(VersionId(number)) if number else None
+        except CalibrationAbsent as error:
+            _log.error("partition %d goes on without a calibration: %s", self._number, error)
             return None
 
     async def _drain(self) -> None:
@@ -195,14 +230,15 @@ class Holding:
                 except ReadingsError as error:
                     await self._leave_out(entry, str(error))
                     continue
-                self._through_engine(batch, entry.id)
-            elif entry.kind == "s" and entry.value.isdigit():
-                await self._change_site(entry)
+                self._through_engine(partial(self._present().feed, batch, entry.id))
+            elif entry.kind == "s" and _is_number(entry.value):
+                await self._change_site(entry, int(entry.value))
+            elif entry.kind == "c" and _is_number(entry.value):
+                await self._change_calibration(entry, int(entry.value))
             else:
-                await self._leave_out(entry, "neither a batch nor a site version")
+                await self._leave_out(entry, "neither a batch nor the number of a version")
 
-    async def _change_site(self, entry: Entry) -> None:
-        number = int(entry.value)
+    async def _change_site(self, entry: Entry, number: int) -> None:
         if number <= self._present().version:
             self._step.done.append(entry.id)
             return
@@ -211,17 +247,26 @@ class Holding:
         except SiteAbsent as error:
             await self._leave_out(entry, str(error))
             return
-        self._through_engine((version, site), entry.id)
+        self._through_engine(partial(self._present().change_site, site, version, entry.id))
         _log.info("partition %d: site version %d", self._number, version)
 
-    def _through_engine(self, what: Batch | tuple[int, Site], token: str) -> None:
+    async def _change_calibration(self, entry: Entry, number: int) -> None:
+        if number <= self._present().calibration_number:
+            self._step.done.append(entry.id)
+            return
+        try:
+            calibration = await self._calibrations.read(VersionId(number))
+        except CalibrationAbsent as error:
+            await self._leave_out(entry, str(error))
+            return
+        change = self._present().change_calibration
+        self._through_engine(partial(change, calibration, number, entry.id))
+        _log.info("partition %d: calibration %d", self._number, number)
+
+    def _through_engine(self, feed: Callable[[], None]) -> None:
         engine = self._present()
         try:
-            if isinstance(what, Batch):
-                engine.feed(what, token)
-            else:
-                version, site = what
-                engine.change_site(site, version, token)
+            feed()
             taken = engine.take()
         except Exception as error:
             # Whatever fault of ours it is, it must not stop the partition for good.
@@ -229,6 +274,9 @@ class Holding:
         self._step.ticks.extend(taken.ticks)
         self._step.events.extend(taken.events)
         self._step.done.extend(taken.done)
+        self._step.fits.extend(
+            OwnFit(fitted, engine.calibration_number) for fitted in taken.calibrations
+        )
 
     def _present(self) -> Engine:
         if self._engine is None:
@@ -245,12 +293,12 @@ class Holding:
 
     async def _commit_when_due(self, *, more: bool) -> None:
         waited = time.monotonic() - self._committed
-        if (self._step.ticks or self._step.events or self._step.done) and (
+        if any(self._step) and (
             not more or waited >= COMMIT_EVERY_S or len(self._step.done) >= COMMIT_EVERY
         ):
             await self._commit()
 
-    async def _commit(self) -> None:
+    async def _commit(self, *, is_new: bool = False) -> None:
         engine, step = self._present(), self._step
         try:
             state, summary = engine.dump(), encode_summary(engine.summary())
@@ -264,9 +312,16 @@ class Holding:
             step.events,
             step.done,
             self._last_read,
+            engine.calibration_number,
+            step.fits,
+            is_new,
         )
         self._number_of_step += 1
-        self._step = _Step([], [], [])
+        self._step = _nothing()
         self._committed = time.monotonic()
         for id_ in step.done:
             self._failures.pop(id_, None)
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= MAX_DIGITS

@@ -23,6 +23,7 @@ class PartitionKeys(NamedTuple):
     summary: str
     fixes: str
     events: str
+    calibration: str
 
 
 class SiteKeys:
@@ -40,6 +41,7 @@ class SiteKeys:
         self.refused = base + "refused"
         self.workers = base + "workers"
         self.ingest = base + "ingest"
+        self.calibration = base + "calibration"
 
     def document(self, version: int) -> str:
         """Where the site document of this version is."""

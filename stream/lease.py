@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from stream.calibration_store import KEPT_CALIBRATIONS, KEPT_OWN_BYTES, OwnFit
 from stream.connection import Connection, Script, StoreError, Value
 from stream.events import Event, encode_event
 from stream.fixes import TickFixes, pack
@@ -34,7 +35,7 @@ _TAKE: Final = Script("take")
 _RENEW: Final = Script("renew")
 _RELEASE: Final = Script("release")
 _READ: Final = Script("read")
-_COMMIT: Final = Script("commit")
+_COMMIT: Final = Script("keep", "commit")
 
 
 class StaleEpoch(StoreError):  # noqa: N818  # a state of the lease, named as one
@@ -50,7 +51,8 @@ class Entry(NamedTuple):
 
     Attributes:
         id: its id in the stream.
-        kind: `b` a batch, `s` a site version, empty when the entry is neither or was deleted.
+        kind: `b` a batch, `s` a site version, `c` a calibration, empty when the entry is none of
+            them or was deleted.
         value: the batch in MessagePack, or the version's digits.
     """
 
@@ -181,8 +183,11 @@ class Lease:
         events: Sequence[Event],
         done: Sequence[str],
         last_read: str,
+        calibration: int = 0,
+        fits: Sequence[OwnFit] = (),
+        is_new: bool = False,
     ) -> None:
-        """Makes a step final: state, fixes, events, acknowledgements, trimming; all or nothing.
+        """Makes a step final: state, fixes, events, fits, acknowledgements; all or nothing.
 
         Args:
             step: its number, one above the last commit's.
@@ -192,6 +197,9 @@ class Lease:
             events: in order.
             done: ids of the entries that need not be read again.
             last_read: the last id this holder has read.
+            calibration: the site's version that the engine took last.
+            fits: what the engine fitted and took into use itself, in order.
+            is_new: whether the engine has just been made, and uses no earlier fit.
 
         Raises:
             StaleEpoch: another holds the partition.
@@ -209,17 +217,20 @@ class Lease:
             _COMMIT,
             [
                 *(keys.epoch, keys.step, keys.state, keys.summary),
-                *(keys.readings, keys.fixes, keys.events),
+                *(keys.readings, keys.fixes, keys.events, keys.calibration),
             ],
             *(self.epoch, step, state, summary, GROUP),
             max(0, ids[-1] - KEPT_FIXES_MS) if ids else "",
             *(KEPT_EVENTS, last_read, KEPT_READINGS_MS, KEPT_READINGS),
+            *(calibration, KEPT_CALIBRATIONS, KEPT_OWN_BYTES, int(is_new)),
             len(ticks),
             *fixes,
             len(events),
             *map(encode_event, events),
             len(done),
             *done,
+            len(fits),
+            *(part for fit in fits for part in fit.stored()),
         )
         match reply:
             case [b"ok"]:
@@ -249,6 +260,6 @@ class Lease:
 
 
 def _entry(id_: bytes, fields: list[bytes] | None) -> Entry:
-    if fields is not None and len(fields) == 2 and fields[0] in (b"b", b"s"):
+    if fields is not None and len(fields) == 2 and fields[0] in (b"b", b"s", b"c"):
         return Entry(id_.decode(), fields[0].decode(), fields[1])
     return Entry(id_.decode(), "", b"")

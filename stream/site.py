@@ -89,10 +89,14 @@ class Floor(_Member, frozen=True):
 
 
 class GatewayPlace(_Member, frozen=True):
-    """Where a gateway hangs; position [x, y] or [x, y, z above its floor] in metres."""
+    """Where a gateway hangs; position [x, y] or [x, y, z above its floor] in metres.
+
+    `beacon` is the id that it advertises itself, where it does.
+    """
 
     floor: _Id
     position: list[float]
+    beacon: str | None = None
 
 
 class Obstacle(_Member, frozen=True):
@@ -158,6 +162,10 @@ class Site(_Part, frozen=True):
         """Beacon id to its trackable's row."""
         return {b: row for row, part in enumerate(self.trackables) for b in part.beacons}
 
+    def gateway_beacons(self) -> dict[str, int]:
+        """Beacon id to the row of the gateway that advertises it."""
+        return {part.beacon: row for row, part in enumerate(self.gateways) if part.beacon}
+
 
 _decode: Final = msgspec.json.Decoder(Site).decode
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>.*?)`$")
@@ -166,6 +174,7 @@ _LIMIT: Final = re.compile(r"Expected `str` of length [<>]= (?P<limit>\d+)")
 _NAME_RULE: Final = (
     f"must be printable, at most {MAX_NAME_CHARS} characters, without blanks or any of / + #"
 )
+_BEACON_RULE: Final = f"a beacon id has 1 to {MAX_BEACON_CHARS} printable characters"
 _TYPES: Final = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`")
 _WORDS: Final = {
     "array": "a list",
@@ -216,10 +225,17 @@ def parse_site(text: bytes, source: str) -> Site:
 def canonical_site(site: Site) -> Site:
     """The site with every beacon's id in its one spelling, as readings have it."""
     spelt = [[canonical_beacon(beacon) for beacon in part.beacons] for part in site.trackables]
-    if all(part.beacons == beacons for part, beacons in zip(site.trackables, spelt, strict=True)):
+    own = [None if g.beacon is None else canonical_beacon(g.beacon) for g in site.gateways]
+    if [part.beacons for part in site.trackables] == spelt and [
+        part.beacon for part in site.gateways
+    ] == own:
         return site
     return msgspec.structs.replace(
         site,
+        gateways=[
+            msgspec.structs.replace(part, beacon=beacon)
+            for part, beacon in zip(site.gateways, own, strict=True)
+        ],
         trackables=[
             msgspec.structs.replace(part, beacons=beacons)
             for part, beacons in zip(site.trackables, spelt, strict=True)
@@ -277,6 +293,7 @@ def _faults(site: Site) -> Iterator[tuple[str, str]]:
     yield from _floor_faults(site.floors)
     yield from _placement_faults(site)
     yield from _trackable_faults(site)
+    yield from _advertiser_faults(site)
 
 
 def _timezone_fault(name: str) -> str | None:
@@ -384,9 +401,22 @@ def _trackable_faults(site: Site) -> Iterator[tuple[str, str]]:
             yield key, f"{len(trackable.beacons)} beacons; at most {MAX_BEACONS} are expected"
         for beacon in trackable.beacons:
             if not is_beacon(beacon):
-                yield key, f"a beacon id has 1 to {MAX_BEACON_CHARS} printable characters"
+                yield key, _BEACON_RULE
             if beacon in owner:
                 yield key, f"`{beacon}` already belongs to trackable `{owner[beacon]}`"
             owner[beacon] = trackable.id
         if trackable.quantity is not None and not math.isfinite(trackable.quantity):
             yield f"trackables[{i}].quantity", "a finite number is expected"
+
+
+def _advertiser_faults(site: Site) -> Iterator[tuple[str, str]]:
+    owner = {b: f"trackable `{part.id}`" for part in site.trackables for b in part.beacons}
+    for i, gateway in enumerate(site.gateways):
+        if gateway.beacon is None:
+            continue
+        if not is_beacon(gateway.beacon):
+            yield f"gateways[{i}].beacon", _BEACON_RULE
+        if gateway.beacon in owner:
+            told = f"`{gateway.beacon}` already belongs to {owner[gateway.beacon]}"
+            yield f"gateways[{i}].beacon", told
+        owner[gateway.beacon] = f"gateway `{gateway.id}`"

@@ -12,11 +12,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stream.calibration import Calibration
+from stream.calibrator import CalibratorState
 from stream.fixes import FIX, Fixes
+from stream.gateway_watch import WatchState
 from stream.summary import GatewayCounts
 from stream.watermark import TICK_S
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class EngineError(ValueError):
@@ -54,10 +57,16 @@ class State(msgspec.Struct, array_like=True):
     counts: dict[str, GatewayCounts]
     totals: dict[str, int]
     strangers: list[Any]
+    calibration_number: int
+    own: Calibration | None
+    calibrator: CalibratorState
+    watch: WatchState
     slots: bytes
     heard: bytes
     tracks: bytes
-    places: bytes
+    walkers: bytes
+    chances: bytes
+    learnt: bytes
     fixes: bytes
     fixed: bytes
 
@@ -78,6 +87,15 @@ def stored_version(blob: bytes) -> int:
         EngineError: when the state cannot be read.
     """
     return open_state(blob).site_version
+
+
+def stored_calibration(blob: bytes) -> int:
+    """The site's calibration that a state refers to, 0 for the prior.
+
+    Raises:
+        EngineError: when the state cannot be read.
+    """
+    return open_state(blob).calibration_number
 
 
 def latest(blob: bytes) -> Latest:

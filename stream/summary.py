@@ -22,6 +22,11 @@ class GatewayCounts(msgspec.Struct):
         readings: readings in them.
         duplicates: batches that came again and were dropped.
         late: batches that came after their tick had closed.
+        suspect: what it is suspected of (docs/operate.md), empty when nothing.
+        suspect_text: the same as a sentence for people.
+        residual_db: how much louder than the radio model says it hears tags, mean of minutes;
+            None where too little was heard.
+        hears: the share that it heard of the adverts that it surely should have; likewise.
     """
 
     t: float = 0.0
@@ -33,6 +38,10 @@ class GatewayCounts(msgspec.Struct):
     readings: int = 0
     duplicates: int = 0
     late: int = 0
+    suspect: str = ""
+    suspect_text: str = ""
+    residual_db: float | None = None
+    hears: float | None = None
 
 
 class Unassigned(msgspec.Struct):
@@ -60,6 +69,12 @@ class Summary(msgspec.Struct):
         gateways: by id; every gateway of the site.
         unassigned: strongest and latest first, bounded.
         unassigned_total: how many are known of.
+        calibration: the site's calibration that was taken last, 0 for none.
+        calibration_origin: what the radio model in use was made from.
+        snapshots: readings of one beacon and moment that self-calibration holds.
+        fits: calibrations that were put on trial.
+        adopted: ... and taken into use.
+        lost: trackables that are lost now.
     """
 
     tick: float = 0.0
@@ -76,6 +91,12 @@ class Summary(msgspec.Struct):
     gateways: dict[str, GatewayCounts] = {}
     unassigned: list[Unassigned] = []
     unassigned_total: int = 0
+    calibration: int = 0
+    calibration_origin: str = "prior"
+    snapshots: int = 0
+    fits: int = 0
+    adopted: int = 0
+    lost: int = 0
 
 
 encode_summary: Final = msgspec.json.Encoder().encode

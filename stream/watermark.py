@@ -20,6 +20,10 @@ CURRENT_S: Final = 2.0
 # only when they hear something are silent for seconds, not for minutes.
 QUIET_S: Final = 60.0
 
+# A gateway that has said nothing for longer may be off; its silence about a beacon says nothing.
+# Longer than the pauses of those that publish only when they hear something.
+ONLINE_S: Final = 10.0
+
 CURRENT: Final = 0
 QUIET: Final = 1
 GONE: Final = 2
@@ -55,6 +59,10 @@ class Watermark:
         if bool((~current & (lag <= QUIET_S)).any()):
             mark = min(mark, self.front - TICK_S)
         return mark
+
+    def online(self, t: float) -> npt.NDArray[np.bool_]:
+        """Gateways that are on line at t: heard within ONLINE_S, by gateway row."""
+        return t - self.latest <= ONLINE_S
 
     def standings(self) -> npt.NDArray[np.int8]:
         """CURRENT, QUIET or GONE per gateway row."""

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from gateway.errors import UserError
 from gateway.readings import is_name
+from stream.calibration_store import Calibrations
 from stream.connection import Connection, Script, StoreError
 from stream.holding import Holding
 from stream.lease import LEASE_MS, Lease, StaleEpoch
@@ -23,7 +24,7 @@ _log: Final = logging.getLogger(__name__)
 
 # Three renewals within a lease: one may be lost, and one be late.
 ROUND_S: Final = LEASE_MS / 4 / 1_000
-# Rounds after which a site version that no partition was told of is announced.
+# Rounds after which a version that a partition was not told of is announced to it.
 HEAL_ROUNDS: Final = 4
 _REGISTER: Final = Script("register")
 
@@ -64,7 +65,8 @@ class Worker:
         # its namesake, which is dead; later a namesake is a second worker by mistake.
         self._tried: Final[set[int]] = set()
         self._trouble = ""
-        self._behind: Final[dict[int, int]] = {}
+        self._calibrations: Final = Calibrations(store)
+        self._behind: Final[dict[tuple[int, str], int]] = {}
 
     async def run(self) -> None:
         """Serves until cancelled; then gives back what it holds."""
@@ -144,17 +146,25 @@ class Worker:
         await holding.lease.release()
 
     async def _heal_announcements(self) -> None:
-        """Announces a site version whose writer died before it could.
+        """Announces a site version or calibration whose writer died before it could.
 
         Only after some rounds, so that a writer who lives is left alone; twice does no harm.
         """
         version = await self._store.site_version()
+        calibration = await self._calibrations.current()
         for p, (holding, _) in self._held.items():
-            rounds = self._behind.get(p, 0) + 1 if 0 < holding.version < version else 0
-            if rounds == HEAL_ROUNDS:
+            loaded = holding.version > 0
+            if self._is_overdue(p, "site", loaded and holding.version < version):
                 await self._store.announce(p, version)
-                rounds = 0
-            self._behind[p] = rounds
+            if self._is_overdue(p, "calibration", loaded and holding.calibration < calibration):
+                await self._calibrations.announce(p, calibration)
+
+    def _is_overdue(self, p: int, what: str, behind: bool) -> bool:
+        """Whether a partition has been behind for so many rounds; counts them."""
+        rounds = self._behind.get((p, what), 0) + 1 if behind else 0
+        overdue = rounds == HEAL_ROUNDS
+        self._behind[p, what] = 0 if overdue else rounds
+        return overdue
 
     async def _leave(self) -> None:
         try:

@@ -17,10 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recording", type=Path, required=True, help="recording (JSON Lines, may be gzipped)"
     )
     parser.add_argument("--out", type=Path, required=True, help="fixes as CSV")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="C", help="calibration to begin with (JSON)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the fixes; the file appears whole or not at all."""
+    from stream.calibration import load_calibration
     from stream.engine import Engine
     from stream.fixes import CSV_HEADER, csv_rows
     from stream.recording import read_batches
@@ -28,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from stream.site import load_site
 
     site = load_site(args.site)
-    engine = Engine(site, 1)
+    calibration = load_calibration(args.calibration, site.id) if args.calibration else None
+    engine = Engine(site, 1, calibration=calibration)
     unfinished = args.out.with_name(args.out.name + ".part")
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as out:

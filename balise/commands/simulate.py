@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     site.add_argument("--carts", type=int, default=0, metavar="N")
     site.add_argument("--visitors", type=int, default=0, metavar="N")
     site.add_argument("--floors", type=int, default=1, metavar="N")
+    site.add_argument(
+        "--gateway-adverts",
+        action="store_true",
+        help="gateways of the warehouse advertise, so that they calibrate each other",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write site.json, recording.jsonl.gz, truth.csv"
     )
@@ -94,6 +99,11 @@ def _site(args: argparse.Namespace) -> Site:
 
     if args.site is not None and args.warehouse is not None:
         raise SimulationError("give --site FILE or --warehouse SEED, not both")
+    if args.site is not None and args.gateway_adverts:
+        raise SimulationError(
+            "--gateway-adverts goes with --warehouse; in a site of your own give each gateway "
+            "that advertises a `beacon`"
+        )
     if args.site is not None:
         return load_site(args.site)
     if args.warehouse is None:
@@ -108,6 +118,7 @@ def _site(args: argparse.Namespace) -> Site:
         carts=args.carts,
         visitors=args.visitors,
         floors=args.floors,
+        gateway_adverts=args.gateway_adverts,
     )
 
 

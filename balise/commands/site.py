@@ -1,4 +1,4 @@
-"""`balise site check | import`: looks at a site document, and puts it into the store."""
+"""`balise site check | import | plan`: looks at a site document, and puts it into the store."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import UserError
 
 if TYPE_CHECKING:
+    from stream.planner import Figures, Plan, Report
     from stream.site import Site
 
-HELP: Final = "check a site document, or import it into the store"
+HELP: Final = "check a site document, import it into the store, or plan its gateways"
+
+# The gateways that add least are named: more are no advice.
+SPARES: Final = 3
+# A floor's name in the table.
+NAME_CHARS: Final = 24
 
 # Three unknowns: two of the place, one the beacon's unknown strength.
 MIN_GATEWAYS: Final = 3
@@ -23,8 +29,12 @@ class SiteImportError(UserError, ValueError):
     """A site that cannot be imported as asked."""
 
 
+class PicturesError(UserError, OSError):
+    """Pictures that cannot be written: the sentence names the place."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`check FILE` and `import FILE --redis URL [--partitions N]`."""
+    """`check FILE`, `import FILE --redis URL [--partitions N]` and `plan --site FILE`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     check = actions.add_parser("check", help="check a site file and sum it up")
     check.add_argument("file", type=Path, metavar="FILE", help="the site document, JSON")
@@ -38,6 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="into how many streams the site is split, fixed at its first import (default 1)",
     )
+    ahead = actions.add_parser(
+        "plan", help="predict the errors that the gateways allow, and where one more helps most"
+    )
+    ahead.add_argument(
+        "--site", type=Path, required=True, dest="file", metavar="FILE", help="the site document"
+    )
+    ahead.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="the site's calibration; without it, what holds for a site that nobody measured",
+    )
+    ahead.add_argument(
+        "--out", type=Path, metavar="DIR", help="write a picture of each floor there, SVG"
+    )
+    ahead.add_argument("--json", action="store_true", help="print everything, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "check":
         print("\n".join(summary(site)))
         return 0
-    return _import(args, site)
+    return _plan(args, site) if args.action == "plan" else _import(args, site)
 
 
 def summary(site: Site) -> list[str]:
@@ -99,3 +125,69 @@ def _import(args: argparse.Namespace, site: Site) -> int:
     version, partitions = asyncio.run(put())
     print(f"site {site.id} is in the store as version {version}, {_count(partitions, 'partition')}")
     return 0
+
+
+def _plan(args: argparse.Namespace, site: Site) -> int:
+    import msgspec
+
+    from stream.calibration import load_calibration
+    from stream.planner import plan
+
+    calibration = load_calibration(args.calibration) if args.calibration else None
+    made = plan(site, calibration)
+    pictures = _draw(args.out, site, made) if args.out else []
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(made.report), indent=2).decode())
+    else:
+        print("\n".join([*advice(made.report), *pictures]))
+    return 0
+
+
+def advice(report: Report) -> list[str]:
+    """The plan as a table of its floors and a few sentences."""
+    known = (
+        "nothing is measured yet"
+        if report.origin == "prior"
+        else f"after a calibration from {report.origin}"
+    )
+    lines = [
+        f"site {report.site}, {known}: expected radius that holds 68 % of errors",
+        f"{'floor':<{NAME_CHARS}}{'gateways':>10}{'median':>10}{'p90':>10}{'dead':>8}",
+    ]
+    lines += [
+        f"{floor.name[: NAME_CHARS - 1]:<{NAME_CHARS}}{floor.gateways:>10}"
+        f"{floor.now.median_m:>8.1f} m{floor.now.p90_m:>8.1f} m{100 * floor.now.dead_share:>6.0f} %"
+        for floor in report.floors
+    ]
+    if report.next is not None:
+        place = report.next
+        lines.append(
+            f"one more gateway helps most on floor {place.floor} at x {place.x:.1f}, "
+            f"y {place.y:.1f}, {place.z:.1f} m high: {_figures(place.then)}"
+        )
+    else:
+        lines.append("there is no room for one more gateway: racks and walls are everywhere")
+    spares = report.spares[:SPARES] if len(report.spares) > MIN_GATEWAYS else []
+    lines += [f"adds least: {part.gateway}; without it {_figures(part.without)}" for part in spares]
+    return lines
+
+
+def _figures(figures: Figures) -> str:
+    dead = f"{100 * figures.dead_share:.0f} %"
+    return f"median {figures.median_m:.1f} m, p90 {figures.p90_m:.1f} m, dead {dead}"
+
+
+def _draw(directory: Path, site: Site, made: Plan) -> list[str]:
+    """Writes the floors' pictures; gives a line for each."""
+    from stream.plan_picture import file_names, picture
+
+    lines = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for row, name in enumerate(file_names(site)):
+            file = directory / name
+            file.write_text(picture(site, made, row), encoding="utf-8")
+            lines.append(f"drawn: {file}")
+    except OSError as error:
+        raise PicturesError(f"--out {directory}: cannot be written: {error.strerror}") from error
+    return lines

@@ -85,36 +85,52 @@ class VirtualRadio:
         self.propagation: Final = Propagation(plan, parameters, seed)
         self.world: Final = World(plan, parameters, walk or WalkParameters(), seed, start)
         self.gateways: Final = [gateway.id for gateway in plan.gateways]
-        self.beacons: Final = self.world.beacons
+        # Gateways that advertise are tags that hang at their places; they come last.
+        self._senders: Final[Ints] = np.flatnonzero([bool(g.beacon) for g in plan.gateways])
+        self.beacons: Final = [
+            *self.world.beacons,
+            *(gateway.beacon for gateway in plan.gateways if gateway.beacon),
+        ]
         self._start: Final = start
         self._steps = 0
         self._rng: Final = generator(seed, "air")
-        count = len(self.beacons)
+        count = len(self.world.beacons)
         rng = generator(seed, "tags")
+        # What gateways send is drawn apart: tags are the same whether gateways advertise or not.
+        own = generator(seed, "gateways that advertise")
         spread = float(rng.uniform(*parameters.tag_sd_db))
-        self.tag_db: Final[Floats] = rng.normal(0.0, spread, count)
-        self.channel_db: Final[Floats] = rng.normal(
-            0.0, parameters.channel_sd_db, (count, _CHANNELS)
+        self.tag_db: Final[Floats] = np.append(
+            rng.normal(0.0, spread, count), self._sender_db(own, parameters)
+        )
+        self.channel_db: Final[Floats] = np.concatenate(
+            [
+                source.normal(0.0, parameters.channel_sd_db, (rows, _CHANNELS))
+                for source, rows in ((rng, count), (own, len(self._senders)))
+            ]
         )
         kinds = self.world.kinds
         body = rng.uniform(*parameters.body_loss_db, count)
         self.body_db: Final[Floats] = np.where([k in BODIES for k in kinds], body, 0.0)
-        self._interval: Final[Floats] = np.where(
+        interval = np.where(
             [k in MOVING for k in kinds], parameters.person_interval_s, parameters.item_interval_s
         )
+        pause = np.full(len(self._senders), parameters.gateway_interval_s)
+        self._interval: Final[Floats] = np.append(interval, pause)
         # Seconds since the start of each tag's next advertising event.
-        self._next: Floats = rng.uniform(0.0, self._interval)
+        self._next: Floats = np.append(rng.uniform(0.0, interval), own.uniform(0.0, pause))
         # Gateways rotate through the channels out of step with each other.
         self._phase: Final[Floats] = rng.uniform(
             0.0, _CHANNELS * parameters.scan_interval_s, len(self.gateways)
         )
-        self._moves: Final[npt.NDArray[np.bool_]] = np.array([k in MOVING for k in kinds], bool)
+        self._moves: Final[npt.NDArray[np.bool_]] = np.append(
+            np.array([k in MOVING for k in kinds], bool), np.zeros(len(self._senders), bool)
+        )
         self._mover_rice: Final[Floats] = _linear(
             rng.uniform(*parameters.rice_k_db, (len(self.world.moving), len(self.gateways)))
         )
         self._mover_row: Final[Ints] = np.zeros(count, np.int64)
         self._mover_row[self.world.moving] = np.arange(len(self.world.moving))
-        self._links: Final = self._still_links(rng)
+        self._links: Final = self._still_links(rng, own)
 
     @property
     def now(self) -> float:
@@ -220,9 +236,25 @@ class VirtualRadio:
         audible = level + self.tag_db[row] > self._hopeless(0.0)
         return advert[audible], gateway[audible], level[audible]
 
-    def _still_links(self, rng: np.random.Generator) -> _Links:
+    def _sender_db(self, rng: np.random.Generator, parameters: RadioParameters) -> Floats:
+        """How much louder each gateway that advertises is than a common tag."""
+        power = float(rng.uniform(*parameters.gateway_power_db))
+        spread = float(rng.uniform(*parameters.gateway_power_sd_db))
+        levels: Floats = rng.normal(power, spread, len(self._senders))
+        return levels
+
+    def _sender_links(self) -> tuple[Ints, Ints, Floats]:
+        """Beacon rows, hearers and levels of the links between gateways; none hears itself."""
+        count, first = len(self.gateways), len(self.world.beacons)
+        row = np.repeat(np.arange(len(self._senders)), count)
+        hearer = np.tile(np.arange(count), len(self._senders))
+        other = hearer != self._senders[row]
+        row, hearer = row[other], hearer[other]
+        return first + row, hearer, self.propagation.between(hearer, self._senders[row])
+
+    def _still_links(self, rng: np.random.Generator, own: np.random.Generator) -> _Links:
         world, air = self.world, self.propagation
-        tags = np.flatnonzero(~self._moves)
+        tags = np.flatnonzero(~self._moves[: len(world.beacons)])
         gateways = np.arange(len(self.gateways))
         near_tag: list[Ints] = []
         near_gateway: list[Ints] = []
@@ -236,10 +268,19 @@ class VirtualRadio:
         level = air.level(gateway, world.x[row], world.y[row], world.z[row], world.floor[row])
         audible = level + self.tag_db[row] > self._hopeless(0.0)
         row, gateway, level = row[audible], gateway[audible], level[audible]
-        first = np.zeros(len(self.beacons) + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=len(self.beacons)), out=first[1:])
         rice = _linear(rng.uniform(*self.parameters.rice_k_db, len(row)))
         scatter = _circular(rng, (len(row), _CHANNELS))
+        if len(self._senders):
+            more, hearer, loud = self._sender_links()
+            near = loud + self.tag_db[more] > self._hopeless(0.0)
+            row, gateway = np.append(row, more[near]), np.append(gateway, hearer[near])
+            level = np.append(level, loud[near])
+            rice = np.append(
+                rice, _linear(own.uniform(*self.parameters.rice_k_db, int(near.sum())))
+            )
+            scatter = np.concatenate([scatter, _circular(own, (int(near.sum()), _CHANNELS))])
+        first = np.zeros(len(self.beacons) + 1, np.int64)
+        np.cumsum(np.bincount(row, minlength=len(self.beacons)), out=first[1:])
         return _Links(first, gateway, level, rice, scatter)
 
     def _hopeless(self, sds: float) -> float:

@@ -101,6 +101,19 @@ class RadioParameters:
     corrupt_rate: float = 1e-5
     """Share of adverts with a nonsense RSSI, as measured data has."""
 
+    deaf_gateways: int = 0
+    """Gateways that have gone deaf, for those who test what happens then."""
+    deaf_db: float = 15.0
+    """How much less those hear: a broken antenna lead."""
+
+    # -- Gateways that advertise -------------------------------------------------------------
+    gateway_interval_s: float = 1.0
+    """Advertising interval of a gateway whose site entry has a `beacon`."""
+    gateway_power_db: Range = (-2.0, 4.0)
+    """Their power over that of tags, per site: a Pi sends at 0 to +4 dBm from an unlucky place."""
+    gateway_power_sd_db: Range = (1.0, 2.0)
+    """Spread of it between gateways, per site; apart from the spread of what they hear."""
+
     # -- Collisions --------------------------------------------------------------------------
     advert_s: float = 376e-6
     """Air time of a full legacy advert (47 bytes at 1 Mbit/s)."""

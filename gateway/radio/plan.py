@@ -36,13 +36,17 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A receiver; `floor` is the floor's row, z in metres above it or None."""
+    """A receiver; `floor` is the floor's row, z in metres above it or None.
+
+    `beacon` is the id that it advertises itself, or None.
+    """
 
     id: str
     floor: int
     x: float
     y: float
     z: float | None
+    beacon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,12 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
             Floor(part["id"], part["level"], _ring(part["outline"])) for part in document["floors"]
         ),
         gateways=tuple(
-            Gateway(part["id"], rows[part["floor"]], *_position(part["position"]))
+            Gateway(
+                part["id"],
+                rows[part["floor"]],
+                *_position(part["position"]),
+                part.get("beacon"),
+            )
             for part in parts("gateways")
         ),
         obstacles=tuple(

@@ -86,11 +86,14 @@ class Propagation:
         self.gateway_floor: Final[Ints] = np.array([g.floor for g in gateways], np.int64)
         self._levels: Final[Ints] = np.array([floor.level for floor in plan.floors], np.int64)
         height = parameters.gateway_height_m
-        self.gateway_z: Final[Floats] = self._elevation(self.gateway_floor) + np.array(
+        self._heights: Final[Floats] = np.array(
             [height if g.z is None else g.z for g in gateways], float
         )
+        self.gateway_z: Final[Floats] = self._elevation(self.gateway_floor) + self._heights
         spread = _draw(rng, parameters.gateway_sd_db)
         self.gateway_db: Final[Floats] = rng.normal(0.0, spread, len(gateways))
+        deaf = generator(seed, "deaf").permutation(len(gateways))[: parameters.deaf_gateways]
+        self.gateway_db[deaf] -= parameters.deaf_db
         self.obstacles: Final = Obstacles(
             [o.polygon for o in plan.obstacles], [o.floor for o in plan.obstacles]
         )
@@ -127,6 +130,20 @@ class Propagation:
             + self.shadowing.at(gateway * self._floors + floor, floor, x, y)
             - self.obstructed(gateway, x, y, floor)
         )
+
+    def between(self, hearer: Ints, sender: Ints) -> Floats:
+        """Mean RSSI in dBm of what gateways hear of each other, without the sender's part. (n,).
+
+        What lies between two gateways weakens both ways alike, so that both share one shadowing.
+        """
+        x, y, z = self.gateway_x[sender], self.gateway_y[sender], self._heights[sender]
+        floor = self.gateway_floor[sender]
+        low, high = np.minimum(hearer, sender), np.maximum(hearer, sender)
+        there = self.gateway_floor[high]
+        shadow = self.shadowing.at(
+            low * self._floors + there, there, self.gateway_x[high], self.gateway_y[high]
+        )
+        return self.free(hearer, x, y, z, floor) + shadow - self.obstructed(hearer, x, y, floor)
 
     def free(self, gateway: Ints, x: Floats, y: Floats, z: Floats, floor: Ints) -> Floats:
         """The part of `level` that distance, slabs and the gateway itself make."""

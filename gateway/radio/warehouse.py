@@ -50,6 +50,7 @@ _MAX_TRACKABLES: Final = 150_000
 # A beacon's minor is 16 bits wide.
 _MINORS: Final = 50_000
 _MAJOR: Final = {"item": 100, "picker": 10, "cart": 20, "visitor": 30}
+_GATEWAY_MAJOR: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def warehouse(
     visitors: int = 0,
     floors: int = 1,
     site_id: str = "warehouse",
+    gateway_adverts: bool = False,
 ) -> Document:
     """The site document of a warehouse.
 
@@ -88,6 +90,7 @@ def warehouse(
         visitors: people who walk around.
         floors: storeys.
         site_id: the site's id.
+        gateway_adverts: whether gateways advertise: each gets a beacon's identity.
 
     Raises:
         RadioError: when nothing sensible can be built from the sizes.
@@ -129,7 +132,10 @@ def warehouse(
         _hang_gateways(document, aisles, floor, (width_m, depth_m, front), share)
     _stock(document, items, rng)
     _staff(document, pickers, carts, visitors, rng)
-    _identify(document, rng)
+    site = _identify(document, rng)
+    if gateway_adverts:
+        for number, gateway in enumerate(document["gateways"], start=1):
+            gateway["beacon"] = f"ibeacon:{site}:{_GATEWAY_MAJOR}:{number}"
     return document
 
 
@@ -348,8 +354,8 @@ def _enlist(document: Document, id_: str, name: str, kind: str) -> None:
     document["trackables"].append({"id": id_, "name": name, "kind": kind, "beacons": []})
 
 
-def _identify(document: Document, rng: np.random.Generator) -> None:
-    """Gives each trackable an iBeacon identity: one UUID a site, majors by kind."""
+def _identify(document: Document, rng: np.random.Generator) -> uuid.UUID:
+    """Gives each trackable an iBeacon identity: one UUID a site, returned, and majors by kind."""
     # A random (version 4) UUID, drawn from the seed.
     site = uuid.UUID(bytes=rng.bytes(16), version=4)
     count: dict[str, int] = {}
@@ -358,6 +364,7 @@ def _identify(document: Document, rng: np.random.Generator) -> None:
         number = count[kind] = count.get(kind, 0) + 1
         major = _MAJOR[kind] + (number - 1) // _MINORS
         part["beacons"] = [f"ibeacon:{site}:{major}:{(number - 1) % _MINORS + 1}"]
+    return site
 
 
 def _ring(box: Box) -> list[list[float]]:

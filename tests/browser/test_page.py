@@ -6,16 +6,18 @@ import json
 import re
 import time
 import urllib.request
+from datetime import datetime
 from io import BytesIO
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from stream.site import Site
+from stream.site import Site, Trackable
 from tests.support.browser import DESKTOP, Dashboard, Window, windows
-from tests.support.feeder import UNASSIGNED, Feeder
+from tests.support.feeder import SUSPECT_TEXT, UNASSIGNED, Feeder
 from tests.support.processes import until
 
 pytestmark = pytest.mark.browser
@@ -176,6 +178,80 @@ def test_the_pointer_pans_and_the_wheel_zooms(window: Window) -> None:
     until(lambda: window.floor() != before, "the wheel zooms")
 
 
+def test_the_lost_are_ghosts_at_their_last_place(
+    window: Window, dashboard: Dashboard, site: Site, silent: list[Trackable]
+) -> None:
+    """Apart from what is there in figures and list, hollow on the map, found by the search."""
+    page = window.open()
+    everything = len(api(dashboard, "site")["trackables"])
+    located = page.locator(".figures-row dd").first
+    expect(located).to_contain_text(f"{everything - len(silent)} of {everything}")
+    heading = page.get_by_role("heading", name="Lost: where they were last")
+    page.locator(".window").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    expect(heading).to_be_visible()
+    rows = page.locator(".row", has_text="Lost since")
+    expect(rows).to_have_count(len(silent))
+    assert heading.evaluate(
+        "(heading, row) => heading.getBoundingClientRect().top < row.getBoundingClientRect().top",
+        rows.first.element_handle(),
+    )
+    # By the search, which knows it as well.
+    picker = silent[0]
+    page.keyboard.press("/")
+    page.keyboard.type(picker.name)
+    expect(page.get_by_role("option").first).to_contain_text("lost since")
+    page.keyboard.press("Enter")
+    last = api(dashboard, f"trackables/{picker.id}")["position"]
+    assert last["lost"]
+    assert last["age_s"] > 1_800.0
+    clock = datetime.fromtimestamp(last["t"], ZoneInfo(site.timezone)).strftime("%H:%M")
+    expect(card(page).locator(".alarm")).to_contain_text(f"{clock}. No gateway has heard it for 3")
+    expect(card(page)).to_contain_text(f"{last['x']:.1f}, {last['y']:.1f} m")
+    # On the map until they are hidden; hidden they are in no list either.
+    drawn = page.locator(".map")
+    page.keyboard.press("0")
+    window.settle()
+    until(lambda: int(drawn.get_attribute("data-lost") or 0) >= 1, "ghosts are on the map")
+    ghosts = int(drawn.get_attribute("data-lost") or 0)
+    chip = page.get_by_role("button", name=f"Lost {len(silent)}")
+    chip.click()
+    until(lambda: int(drawn.get_attribute("data-lost") or -1) == 0, "ghosts leave the map")
+    expect(page.locator(".row", has_text="Lost since")).to_have_count(0)
+    expect(heading).to_have_count(0)
+    chip.click()
+    until(lambda: int(drawn.get_attribute("data-lost") or 0) == ghosts, "ghosts come back")
+
+
+def test_a_suspect_gateway_is_named_with_its_reason(window: Window, site: Site) -> None:
+    """In the list before all that is well, and in its card as a sentence with the figures."""
+    page = window.open()
+    page.get_by_role("tab", name="Gateways").click()
+    suspect = site.gateways[4].id
+    # The offline one and the late one come first.
+    third = page.get_by_role("list", name="Gateways").get_by_role("listitem").nth(2)
+    expect(third).to_contain_text(suspect)
+    expect(third).to_contain_text("Hears less than it should. Online")
+    expect(page.locator(".warns")).to_have_count(1)
+    third.get_by_role("button").click()
+    alarm = card(page).locator(".alarm")
+    expect(alarm).to_have_text(f"Hears less than it should. {suspect} {SUSPECT_TEXT}.")
+    expect(card(page)).to_contain_text("−6.2 dB")
+    expect(card(page)).to_contain_text("31 %")
+    page.locator(".row", has_text=site.gateways[5].id).click()
+    expect(card(page).get_by_role("heading")).to_have_text(site.gateways[5].id)
+    expect(alarm).to_have_count(0)
+    expect(card(page)).to_contain_text("+0.4 dB")
+
+
+def test_the_radio_model_is_named_beside_the_gateways(window: Window) -> None:
+    """What it is from, its version, and what the site has fitted itself."""
+    page = window.open()
+    page.get_by_role("tab", name="Gateways").click()
+    expect(page.locator(".radio-model")).to_have_text(
+        "Radio model: from the daily work, version 0. 5 fits made, 3 adopted."
+    )
+
+
 def test_a_banner_says_when_positions_stop_coming(window: Window, feeder: Feeder) -> None:
     """It comes within seconds, says since when, and goes when positions come again."""
     page = window.open()
@@ -297,11 +373,19 @@ def test_axe_finds_nothing_serious(
         page.locator(".row").first.click()
         expect(card(page)).to_be_visible()
         look("things")
+        page.locator(".window").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+        page.locator(".row", has_text="Lost since").first.click()
+        expect(card(page).locator(".alarm")).to_be_visible()
+        look("lost")
         page.get_by_role("button", name="Layers").click()
         for tab in ("Zones", "Gateways", "Beacons"):
             page.get_by_role("tab", name=tab).click()
             page.locator(".row").first.wait_for()
             look(tab)
+            if tab == "Gateways":
+                page.locator(".row", has=page.locator(".warns")).click()
+                expect(card(page).locator(".alarm")).to_be_visible()
+                look("suspect")
         page.get_by_role("button", name=f"Adopt {UNASSIGNED[2]}").click()
         look("form")
         page.keyboard.press("Escape")

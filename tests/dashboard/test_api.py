@@ -16,6 +16,7 @@ from gateway.status import Status, encode_status
 from stream.fixes import NONE
 from stream.site import Trackable, encode_site, parse_site
 from stream.store import Store
+from stream.summary import encode_summary
 from tests.support.dashboards import Dashboard, dashboard
 from tests.support.processes import until_async
 from tests.support.stepper import T0, Pipeline, beacon, depot, pipeline, places
@@ -94,6 +95,7 @@ async def test_one_trackable_has_the_committed_position(bench: Bench) -> None:
         "zone_probability": pytest.approx(float(last["zone_probability"]), abs=1e-3),
         "t": t,
         "age_s": 2.0,
+        "lost": False,
     }
     assert [(p["t"], p["x"]) for p in got["track"]] == [
         (t, pytest.approx(float(fix["x"]), abs=1e-3)) for t, fix in fixes
@@ -203,6 +205,47 @@ async def test_zones_forget_what_was_not_heard_for_long(bench: Bench) -> None:
     assert zones["zones"][0]["by_kind"] == {"item": 1}
 
 
+async def test_what_falls_silent_is_lost_until_it_is_heard_again(bench: Bench) -> None:
+    """It keeps its last place and time, can be looked for, and is lost by ticks, not by clocks."""
+    await bench.located("thing-0001", T0)
+    bench.clock.now = T0 + 1e6
+    before = (await bench.board.get("/api/v1/trackables/thing-0001"))["position"]
+    assert not before["lost"], "nothing has been located since: the pipeline stands still"
+
+    for second in range(1, 63):
+        bench.worker.hear(T0 + second, {beacon(0): (2.0, 2.0)})
+    await bench.worker.commit()
+    await bench.located("thing-0000", T0 + 62.0)
+    one = (await bench.board.get("/api/v1/trackables/thing-0001"))["position"]
+    assert one == {**before, "lost": True}
+    for query, expected in (
+        ("lost=true", ["thing-0001", "thing-0002", "thing-0003"]),
+        ("lost=false", ["thing-0000"]),
+        ("lost=true&kind=cart", ["thing-0002"]),
+        ("lost=false&q=thing-0003", []),
+    ):
+        page = await bench.board.get(f"/api/v1/trackables?{query}")
+        assert [part["id"] for part in page["trackables"]] == expected, query
+    page = await bench.board.get("/api/v1/trackables?lost=true&limit=2")
+    assert "lost=true" in page["next"]
+    rest = await bench.board.get(page["next"])
+    assert [part["id"] for part in rest["trackables"]] == ["thing-0003"]
+    found = await bench.board.get("/api/v1/trackables?q=thing-0001")
+    assert found["trackables"][0]["position"]["lost"]
+
+    await bench.worker.move(T0 + 70.0, {beacon(1): (2.0, 2.0)})
+    assert not (await bench.located("thing-0001", T0 + 70.0))["position"]["lost"]
+
+
+async def test_what_was_never_located_is_neither_lost_nor_not(valkey_url: str) -> None:
+    """It has no position, and no answer about one."""
+    async with pipeline(valkey_url) as worker, dashboard(valkey_url) as board:
+        await worker.move(T0, {beacon(0): (2.0, 2.0)})
+        for query, count in (("lost=true", 0), ("", 4)):
+            page = await board.get(f"/api/v1/trackables?{query}")
+            assert len(page["trackables"]) == count
+
+
 async def test_a_fresh_dashboard_knows_what_was_heard_long_ago(valkey_url: str) -> None:
     """A dashboard started later takes positions from the state, when the ticks are trimmed."""
     async with pipeline(valkey_url) as worker:
@@ -217,6 +260,8 @@ async def test_a_fresh_dashboard_knows_what_was_heard_long_ago(valkey_url: str) 
             page = await board.get("/api/v1/trackables")
             ages = [part["position"]["age_s"] for part in page["trackables"]]
             assert ages == [420.0, 0.0, 420.0, 420.0]
+            lost = [part["position"]["lost"] for part in page["trackables"]]
+            assert lost == [True, False, True, True]
             # The two minutes before the start are in the track.
             track = await board.get("/api/v1/trackables/thing-0001/track?seconds=3600")
             assert [point["t"] for point in track["points"]] == [
@@ -253,6 +298,38 @@ async def test_gateways_have_health(bench: Bench) -> None:
     assert (await bench.board.get("/api/v1/gateways/gw-1"))["state"] == "late"
     bench.clock.now = T0 + 300.0
     assert (await bench.board.get("/api/v1/gateways/gw-1"))["state"] == "offline"
+
+
+async def test_a_suspect_gateway_is_named(bench: Bench) -> None:
+    """What the workers suspect and measured stands beside the state, which it does not change."""
+    worker, clock = bench.worker, bench.clock
+    clock.now = T0 + 2.0
+    well = await bench.board.get("/api/v1/gateways/gw-0")
+    assert (well["suspect"], well["suspect_text"]) == (None, "")
+    summary = worker.engines[0].summary()
+    counts = summary.gateways["gw-2"]
+    counts.suspect, counts.suspect_text = "deaf", "`gw-2` hears little; look at its antenna"
+    counts.residual_db, counts.hears = -6.254, 0.31249
+    summary.gateways["gw-0"].residual_db = summary.gateways["gw-0"].hears = None
+    key = worker.store.keys.partition(0).summary
+    await worker.store.link.call("SET", key, encode_summary(summary))
+    clock.now = T0 + 3.0  # a look is shared for half a second
+    odd = await bench.board.get("/api/v1/gateways/gw-2")
+    assert (odd["state"], odd["suspect"]) == ("online", "deaf")
+    assert odd["suspect_text"] == "`gw-2` hears little; look at its antenna"
+    assert (odd["residual_db"], odd["hears"]) == (-6.25, 0.312)
+    well = await bench.board.get("/api/v1/gateways/gw-0")
+    assert (well["suspect"], well["residual_db"], well["hears"]) == (None, None, None)
+    metrics = (await bench.board.http.get("/metrics")).text
+    for gateway, value in (("gw-0", 0.0), ("gw-2", 1.0)):
+        name = f'balise_gateway_suspect{{gateway="{gateway}"}}'
+        assert bench.board.metric(metrics, name) == value
+    async with bench.board.live() as client:
+        while True:
+            told = {g["id"]: g.get("suspect") for g in (await client.text("gateways"))["gateways"]}
+            if told["gw-2"]:
+                break
+        assert told == {"gw-0": None, "gw-1": None, "gw-2": "deaf", "gw-3": None}
 
 
 async def test_adopting_a_beacon(bench: Bench) -> None:

@@ -111,6 +111,42 @@ def test_counters_and_clocks_that_go_back_give_no_nonsense() -> None:
     assert rates.rate("g") == 20.0
 
 
+def test_partitions_are_one_witness_of_a_gateway() -> None:
+    """Whoever suspects it is heard; levels and shares are means of those who know."""
+    one = Summary(
+        tick=10.0,
+        gateways={
+            "g": GatewayCounts(1.0, suspect="deaf", suspect_text="look at it", residual_db=-4.0),
+            "h": GatewayCounts(1.0, hears=0.5),
+        },
+        snapshots=100,
+        fits=3,
+        adopted=1,
+        lost=2,
+    )
+    two = Summary(
+        tick=10.0,
+        gateways={
+            "g": GatewayCounts(2.0, residual_db=-2.0, hears=0.25),
+            "h": GatewayCounts(2.0, suspect="clock", suspect_text="set it", hears=0.75),
+        },
+        snapshots=50,
+        fits=2,
+        adopted=2,
+        lost=5,
+    )
+    for order in ([one, two], [two, one]):
+        both = merged(order)
+        g, h = both.gateways["g"], both.gateways["h"]
+        assert (g.suspect, g.suspect_text) == ("deaf", "look at it")
+        assert (g.residual_db, g.hears) == (-3.0, 0.25)
+        assert (h.suspect, h.suspect_text) == ("clock", "set it")
+        assert (h.residual_db, h.hears) == (None, 0.625)
+        assert (both.snapshots, both.fits, both.adopted, both.lost) == (150, 5, 3, 7)
+    assert one.gateways["g"].residual_db == -4.0, "what was given stays as it is"
+    assert one.gateways["g"].hears is None
+
+
 def test_partitions_are_summed_up_as_one() -> None:
     """Batches reach every partition and count once; readings are parts and add up."""
     one = Summary(

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from dashboard import live as module
 from dashboard.health import GatewayHealth
-from dashboard.live import QUEUE_FRAMES, RESYNC, Hub, encode_frame, gateways_text, hello_text
+from dashboard.live import (
+    QUEUE_FRAMES,
+    RESYNC,
+    Hub,
+    encode_frame,
+    gateways_text,
+    hello_text,
+    lost_text,
+)
 from dashboard.positions import Positions
 from stream.fixes import NONE, TickFixes, empty
 from stream.summary import GatewayCounts
@@ -113,16 +121,24 @@ def test_hello_names_the_rows() -> None:
 
 
 def test_gateways_text() -> None:
-    """State, rate and age of each gateway; no age when it was never heard."""
-    heard = GatewayHealth("a", "online", "", 12.34, 0.51, GatewayCounts(), None, None, {})
+    """State, rate and age of each gateway, no age when it was never heard; what is suspected."""
+    odd = GatewayCounts(suspect="deaf", suspect_text="a long sentence")
+    heard = GatewayHealth("a", "online", "", 12.34, 0.51, odd, None, None, {})
     never = GatewayHealth("b", "unknown", "", 0.0, None, GatewayCounts(), None, None, {})
     assert json.loads(gateways_text([heard, never])) == {
         "type": "gateways",
         "gateways": [
-            {"id": "a", "state": "online", "rate": 12.3, "age": 0.5},
+            {"id": "a", "state": "online", "rate": 12.3, "age": 0.5, "suspect": "deaf"},
             {"id": "b", "state": "unknown", "rate": 0.0, "age": None},
         ],
     }
+
+
+def test_lost_text() -> None:
+    """The rows of those that are lost, ascending."""
+    lost = np.array([False, True, False, True])
+    assert json.loads(lost_text(lost)) == {"type": "lost", "rows": [1, 3]}
+    assert json.loads(lost_text(lost[:0])) == {"type": "lost", "rows": []}
 
 
 class Page:
@@ -211,6 +227,24 @@ async def test_a_client_follows() -> None:
         assert page.x == show.now()
         assert page.sequence == show.hub.sequence == 3
     assert len(show.hub) == 2
+
+
+async def test_news_are_told_when_they_are_new() -> None:
+    """A text told before is not told again, but to those who come later and to a changed site."""
+    show = Show()
+    show.hub.show(show.table)
+    page = Page(show.hub)
+    for text in ('{"type":"a"}', '{"type":"a"}', '{"type":"b"}'):
+        show.hub.tell_news("news", text)
+        await page.catch_up()
+    assert page.texts == ["hello", "a", "b"]
+    late = Page(show.hub)
+    await late.catch_up()
+    assert late.texts == ["hello", "b"]
+    show.hub.show(show.table)
+    show.hub.tell_news("news", '{"type":"b"}')
+    await page.catch_up()
+    assert page.texts == ["hello", "a", "b", "resync", "hello", "b"]
 
 
 async def test_a_snapshot_has_ages() -> None:

@@ -15,7 +15,7 @@ from dashboard import live, routes_live
 from stream.fixes import NONE, Fixes, TickFixes, empty
 from tests.support.dashboards import Dashboard, Frame, LiveClient, dashboard
 from tests.support.processes import until_async
-from tests.support.stepper import T0, depot, pipeline, places
+from tests.support.stepper import T0, beacon, depot, pipeline, places
 
 TOKEN = "open-sesame-" * 2
 
@@ -202,6 +202,28 @@ async def test_an_edit_greets_everybody_again(valkey_url: str) -> None:
         await worker.move(T0, {"mac:9": (3.0, 3.0)})
         delta = await client.frame()
         assert delta.columns["row"].tolist() == [4]
+
+
+async def test_the_lost_are_told_when_they_change(valkey_url: str) -> None:
+    """First nobody, then the rows of those that fell silent, then without those that came back."""
+    async with (
+        pipeline(valkey_url) as worker,
+        dashboard(valkey_url) as board,
+        board.live() as client,
+    ):
+        assert (await client.text("lost"))["rows"] == []
+        await worker.move(T0, places(worker.site))
+        for second in range(1, 63):
+            worker.hear(T0 + second, {beacon(2): (2.0, 2.0)})
+        await worker.commit()
+        # So many ticks at once may bring a resync, which says again what was told before.
+        while (rows := (await client.text("lost"))["rows"]) == []:
+            pass
+        assert rows == [0, 1, 3]
+        async with board.live() as late:
+            assert (await late.text("lost"))["rows"] == [0, 1, 3]
+        await worker.move(T0 + 63.0, {beacon(0): (2.0, 2.0), beacon(2): (2.0, 2.0)})
+        assert (await client.text("lost"))["rows"] == [1, 3]
 
 
 async def test_time_passes_when_nothing_is_heard(valkey_url: str) -> None:

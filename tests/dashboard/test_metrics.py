@@ -46,8 +46,17 @@ def test_every_number_is_there() -> None:
         out_of_range=11,
         unknown=12,
         fixes=13,
-        gateways={"gw-0": GatewayCounts(T0 + 59.0, "current", "b", 30, 4, 26, 500, 2, 3)},
+        gateways={
+            "gw-0": GatewayCounts(
+                *(T0 + 59.0, "current", "b", 30, 4, 26, 500, 2, 3),
+                suspect="deaf",
+                suspect_text="`gw-0` hears little",
+            )
+        },
         unassigned_total=14,
+        fits=16,
+        adopted=17,
+        lost=18,
     )
     refusals = {
         ("gw-0", "shape"): 5,
@@ -79,6 +88,10 @@ def test_every_number_is_there() -> None:
         ("balise_out_of_range_readings_total",): 11,
         ("balise_unknown_gateway_batches_total",): 12,
         ("balise_unassigned_beacons",): 14,
+        ("balise_trackables_lost",): 18,
+        ("balise_calibration_fits_total",): 16,
+        ("balise_calibration_adopted_total",): 17,
+        ("balise_gateway_suspect", "gw-0"): 1,
         ("balise_tick_lag_seconds", "0"): 1.5,
         ("balise_backlog_batches", "0"): 15,
         ("balise_backlog_batches", "1"): 0,
@@ -104,6 +117,7 @@ def test_every_number_is_there() -> None:
             "balise_duplicate_batches_total",
             "balise_late_batches_total",
             "balise_missing_batches",
+            "balise_gateway_suspect",
         )
     }
     assert text.count("# HELP") == text.count("# TYPE")

@@ -207,6 +207,37 @@ def test_occupancy_counts_by_zone_and_kind() -> None:
     assert Positions(two_floors([], []), 1).occupancy(1.0).shape == (0, 5)
 
 
+def test_the_usual_gaps_follow_their_trackables() -> None:
+    """Under another version rows move, and who is heard seldom is still waited for."""
+    table = Positions(two_floors([0, 1, 2], []), 1)
+    for i in range(21):
+        table.apply(tick(0.5 * i, [0], zone=NONE))
+        if i % 20 == 0:
+            table.apply(tick(3.0 * i, [1], zone=NONE))
+    for i in range(20):
+        table.apply(tick(100.0 + 30.0 * i, [1], zone=NONE))
+    assert table.lost().tolist() == [True, False, False]
+    table.change_site(two_floors([3, 1, 0], []), 2)
+    assert table.lost().tolist() == [False, False, True]
+    table.pass_time(T0 + 670.0 + 290.0)
+    assert not table.is_lost(1), "it is usually heard every half a minute"
+    table.pass_time(T0 + 670.0 + 310.0)
+    assert table.is_lost(1)
+
+
+def test_a_state_tells_the_usual_gaps() -> None:
+    """They count for what is known already, under whatever version; an older state's do not."""
+    site = two_floors([0, 1], [])
+    table = Positions(site, 1)
+    table.apply(tick(0.0, [0, 1], zone=NONE))
+    kept, times = table.snapshot()
+    table.change_site(two_floors([1, 0], []), 2)
+    table.merge(kept, times, 1, T0, np.array([50.0, 0.5], np.float32))
+    assert table.gaps.tolist() == [0.5, 50.0]
+    table.merge(kept, times - 1.0, 1, T0, np.array([7.0, 7.0], np.float32))
+    assert table.gaps.tolist() == [0.5, 50.0]
+
+
 def test_an_empty_site_takes_ticks() -> None:
     """A site without trackables has a table without rows."""
     table = Positions(two_floors([], []), 1)

@@ -28,7 +28,7 @@ DOCUMENT: Final[dict[str, Any]] = {
     ],
     "gateways": [
         {"id": "g1", "floor": "0", "position": [1, 1]},
-        {"id": "g2", "floor": "1", "position": [19, 9, 2.5]},
+        {"id": "g2", "floor": "1", "position": [19, 9, 2.5], "beacon": "own"},
     ],
     "obstacles": [
         {"id": "r1", "floor": "0", "kind": "rack", "polygon": SQUARE, "loss_db": 4},
@@ -74,6 +74,7 @@ def test_the_whole_document_is_taken() -> None:
     assert site.trackables[0].quantity == 12
     assert site.bounds() == (0, 0, 20, 10)
     assert site.beacons() == {"b1": 0}
+    assert site.gateway_beacons() == {"own": 1}
 
 
 def test_the_least_document_is_taken() -> None:
@@ -83,6 +84,7 @@ def test_the_least_document_is_taken() -> None:
     assert [*site.gateways, *site.obstacles, *site.zones, *site.slots, *site.trackables] == []
 
 
+OWN: Final[Path_] = ("gateways", 0, "beacon")
 BROKEN: Final[list[tuple[Path_, Any, str]]] = [
     # what is at a key, what it is changed to, the sentence
     (("nam",), "x", "unknown key `nam`"),
@@ -168,6 +170,10 @@ BROKEN: Final[list[tuple[Path_, Any, str]]] = [
         [1, 1, 250],
         "gateways[0].position: a height of 250 m above the floor is not possible",
     ),
+    (OWN, "b1", "gateways[0].beacon: `b1` already belongs to trackable `t1`"),
+    (OWN, "own", "gateways[1].beacon: `own` already belongs to gateway `g1`"),
+    (OWN, "", "gateways[0].beacon: a beacon id has 1 to 128 printable characters"),
+    (OWN, 7, "gateways[0].beacon: text or nothing is expected, not a whole number"),
     (
         ("obstacles", 0, "kind"),
         "shelf",
@@ -462,3 +468,20 @@ def test_a_beacon_in_capitals_is_the_beacon_that_gateways_hear() -> None:
         "ibeacon:f7826da6-4fa2-4e98-8024-bc5b71e0893e:1:2",
         "mac:AC:23:3F:00:00:01",
     ]
+
+
+def test_a_gateways_beacon_in_capitals_is_the_one_that_others_hear() -> None:
+    """Gateways' own beacons get the spelling of readings too, and clash with it in any spelling."""
+    text = changed(OWN, "mac:ac:23:3f:00:00:01")
+    assert parse_site(text, "s.json").gateway_beacons() == {"mac:AC:23:3F:00:00:01": 0, "own": 1}
+    document = json.loads(text)
+    document["gateways"][1]["beacon"] = "mac:AC:23:3f:00:00:01"
+    with pytest.raises(SiteError, match=r"gateways\[1\]\.beacon: .* belongs to gateway `g1`"):
+        parse_site(json.dumps(document).encode(), "s.json")
+
+
+def test_a_site_without_advertising_gateways_keeps_its_bytes() -> None:
+    """The key is left out where it says nothing, so that stored documents stay what they are."""
+    site = parse_site(changed(("gateways", 1, "beacon"), None), "s.json")
+    assert b'beacon"' not in encode_site(site)
+    assert site.gateway_beacons() == {}

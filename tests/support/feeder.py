@@ -13,6 +13,7 @@ import time
 from typing import Final, Self
 
 import numpy as np
+from msgspec.structs import replace
 
 from stream.connection import Connection
 from stream.engine import Engine
@@ -20,6 +21,7 @@ from stream.fixes import NONE, TickFixes, empty
 from stream.geometry import Areas
 from stream.lease import Lease
 from stream.site import Site
+from stream.state import open_state, pack_state
 from stream.store import Store
 from stream.summary import GatewayCounts, Summary, Unassigned, encode_summary
 
@@ -27,6 +29,9 @@ TICK_S: Final = 0.5
 # Walking, metres a second.
 PACE: Final = 1.3
 START_DEADLINE_S: Final = 20.0
+# Long enough to be lost.
+SILENT_S: Final = 1_800.0
+SUSPECT_TEXT: Final = "hears 31 % of the adverts it should; look at its antenna"
 UNASSIGNED: Final = ("mac:C4:64:E3:11:22:33", "mac:C4:64:E3:44:55:66", "mac:C4:64:E3:77:88:99")
 
 
@@ -37,16 +42,25 @@ class Feeder:
         url: the store's.
         site: imported as it is.
         unassigned: beacons that are heard and belong to nothing yet.
+        silent: ids of trackables that were last heard SILENT_S before the feeder began.
 
     Attributes:
         ticks: how many were committed.
     """
 
-    def __init__(self, url: str, site: Site, unassigned: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        site: Site,
+        unassigned: tuple[str, ...] = (),
+        silent: frozenset[str] = frozenset(),
+    ) -> None:
         self.ticks = 0
         self._url: Final = url
         self._site = site
         self._unassigned: Final = unassigned
+        self._silent: Final = silent
+        self._silent_since: Final = round(time.time()) - SILENT_S
         self._going: Final = threading.Event()
         self._ended: Final = threading.Event()
         self._fault: BaseException | None = None
@@ -99,14 +113,18 @@ class Feeder:
                 version, site = await store.read_site()
                 step += 1
                 t = round(time.time() / TICK_S) * TICK_S
-                await self._commit(lease, step, TickFixes(t, version, fixes_at(site, t)), site)
+                await self._commit(lease, step, t, version, site)
                 self.ticks += 1
             await lease.release()
         finally:
             await link.close()
             await store.close()
 
-    async def _commit(self, lease: Lease, step: int, tick: TickFixes, site: Site) -> None:
+    async def _commit(self, lease: Lease, step: int, t: float, version: int, site: Site) -> None:
+        silent = np.array([part.id in self._silent for part in site.trackables])
+        times = np.where(silent, self._silent_since, t)
+        last = np.where(silent, fixes_at(site, self._silent_since), fixes_at(site, t))
+        tick = TickFixes(t, version, last[~silent])
         known = site.beacons()
         waiting = [beacon for beacon in self._unassigned if beacon not in known]
         summary = Summary(
@@ -122,19 +140,34 @@ class Feeder:
                 for i, beacon in enumerate(waiting)
             ],
             unassigned_total=len(waiting),
+            calibration_origin="work",
+            snapshots=640,
+            fits=5,
+            adopted=3,
+            lost=int(silent.sum()),
         )
-        state = Engine(site, tick.version).dump()
-        await lease.commit(step, state, encode_summary(summary), [tick], [], [], "0-0")
+        state = replace(
+            open_state(Engine(site, version).dump()),
+            fixes=last.tobytes(),
+            fixed=times.astype("<f8").tobytes(),
+        )
+        await lease.commit(step, pack_state(state), encode_summary(summary), [tick], [], [], "0-0")
 
 
 def gateway_counts(site: Site, t: float, step: int) -> dict[str, GatewayCounts]:
-    """All heard now, but the second is late, the third gone, the fourth was never heard."""
+    """All heard now; but the second late, the third gone, the fourth never, the fifth suspect."""
     counts = {}
     for i, gateway in enumerate(site.gateways):
         lag = {1: 20.0, 2: 400.0}.get(i, 0.0)
         heard = i != 3
         counts[gateway.id] = GatewayCounts(
-            t=t - lag if heard else 0.0, batches=10 * step, readings=100 * step if heard else 0
+            t=t - lag if heard else 0.0,
+            batches=10 * step,
+            readings=100 * step if heard else 0,
+            suspect="deaf" if i == 4 else "",
+            suspect_text=f"`{gateway.id}` {SUSPECT_TEXT}" if i == 4 else "",
+            residual_db=-6.2 if i == 4 else 0.4,
+            hears=0.31 if i == 4 else 0.82,
         )
     return counts
 

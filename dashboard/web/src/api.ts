@@ -1,6 +1,7 @@
 /** The HTTP API as the page uses it: shapes of answers, and errors as one sentence. */
 
 import type { GatewayState, Kind } from "./live/protocol";
+import { capital } from "./text";
 
 export type Point = [number, number];
 
@@ -23,6 +24,7 @@ export interface Position {
   zone: string | null;
   t: number;
   age_s: number;
+  lost: boolean;
 }
 
 export interface Trackable {
@@ -63,6 +65,19 @@ export interface Gateway {
   scanner: string;
   readings: number;
   missing: number;
+  suspect: string | null;
+  suspect_text: string;
+  residual_db: number | null;
+  hears: number | null;
+}
+
+/** The radio model that one partition uses, and what the partition fitted. */
+export interface ModelInUse {
+  partition: number;
+  version: string;
+  origin: string;
+  fits: number;
+  adopted: number;
 }
 
 export interface UnassignedBeacon {
@@ -132,7 +147,7 @@ async function sentence(answer: Response): Promise<string> {
   try {
     const problem = (await answer.json()) as { detail?: unknown; title?: unknown };
     for (const said of [problem.detail, problem.title]) {
-      if (typeof said === "string" && said !== "") return said[0]!.toUpperCase() + said.slice(1);
+      if (typeof said === "string" && said !== "") return capital(said);
     }
   } catch {
     // Not JSON: a proxy's page, say.

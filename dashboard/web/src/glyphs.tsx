@@ -2,9 +2,16 @@
 
 import type { GatewayState, Kind } from "./live/protocol";
 
-export function KindGlyph({ kind }: { kind: Kind }) {
+/** A kind's shape; hollow for what is lost. */
+export function KindGlyph({ kind, lost = false }: { kind: Kind; lost?: boolean }) {
   return (
-    <svg class={`glyph kind-${kind}`} viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
+    <svg
+      class={`glyph kind-${kind}${lost ? " ghost" : ""}`}
+      viewBox="0 0 16 16"
+      width="16"
+      height="16"
+      aria-hidden="true"
+    >
       {kind === "picker" && <circle cx="8" cy="8" r="5" />}
       {kind === "visitor" && <path d="M8 1.75 14.25 8 8 14.25 1.75 8z" />}
       {kind === "cart" && <rect x="1.25" y="4.25" width="13.5" height="7.5" />}
@@ -14,7 +21,8 @@ export function KindGlyph({ kind }: { kind: Kind }) {
   );
 }
 
-export function GatewayGlyph({ state }: { state: GatewayState }) {
+/** A state's shape, with a badge when the gateway is suspect. */
+export function GatewayGlyph({ state, suspect = false }: { state: GatewayState; suspect?: boolean }) {
   return (
     <svg class={`glyph state-${state}`} viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
       {state === "online" && (
@@ -26,6 +34,7 @@ export function GatewayGlyph({ state }: { state: GatewayState }) {
       {state === "late" && <path d="M8 2l6 11H2zM8 6.8v2.7" />}
       {state === "offline" && <path d="M2.8 2.8h10.4v10.4H2.8zM5.8 5.8l4.4 4.4M10.2 5.8l-4.4 4.4" />}
       {state === "unknown" && <circle cx="8" cy="8" r="5.5" stroke-dasharray="2.4 3" />}
+      {suspect && <path class="badge" d="M12 0.6l3.6 6.4H8.4z" />}
     </svg>
   );
 }
@@ -37,6 +46,7 @@ const PATHS = {
   layers: "M8 2.5l6 3.2-6 3.2-6-3.2zM2 8.4l6 3.2 6-3.2M2 11l6 3.2L14 11",
   close: "M4 4l8 8M12 4l-8 8",
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9zM10.3 10.3l3.4 3.4",
+  warning: "M8 2l6.4 11.5H1.6zM8 6.4v3.2M8 11.6v.1",
   follow: "M8 4.2a3.8 3.8 0 1 0 0 7.6 3.8 3.8 0 0 0 0-7.6zM8 1v3M8 12v3M1 8h3M12 8h3",
 } as const;
 

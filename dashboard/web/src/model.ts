@@ -11,6 +11,7 @@ import { ApiError, getSite, liveAddress, type Point, type SiteDocument } from ".
 import { Feed, type Connection } from "./live/feed";
 import type { Frame, GatewayHealth, Hello, Kind, Message } from "./live/protocol";
 import { KINDS, Tags } from "./live/tags";
+import { moment } from "./text";
 
 /** Without a frame for this long the feed is stale, in milliseconds. */
 const STALE_MS = 3000;
@@ -66,6 +67,9 @@ export class Model {
   readonly flight = signal<Flight | null>(null);
   readonly tab = signal<Tab>("things");
   readonly hiddenKinds = signal<ReadonlySet<Kind>>(new Set());
+  /** Rows of the lost, as in `tags`. */
+  readonly lost = signal<ReadonlySet<number>>(new Set());
+  readonly lostHidden = signal(false);
   readonly layers = signal<Record<Layer, boolean>>(storedLayers());
   readonly notice = signal("");
 
@@ -83,6 +87,9 @@ export class Model {
     }
     return new Map(KINDS.filter((kind) => counts.has(kind)).map((kind) => [kind, counts.get(kind)!]));
   });
+
+  /** Says when something was, by the site's clock. */
+  readonly moment = computed(() => moment(this.site.value?.timezone ?? "UTC"));
 
   tags = new Tags({ origin: [0, 0], trackables: [] });
   sequence = -1;
@@ -178,6 +185,12 @@ export class Model {
     this.layers.value = { ...this.layers.value, [layer]: !this.layers.value[layer] };
   }
 
+  /** `lost since 14:32` for those that are lost, else null. */
+  lostSince(row: number): string | null {
+    if (!this.tags.lost.has(row)) return null;
+    return `lost since ${this.moment.value(this.tags.t[row]!, this.now())}`;
+  }
+
   zoneName(row: number): string | null {
     const id = this.hello.value?.zones[this.tags.zone[row] ?? -1];
     if (id === undefined) return null;
@@ -189,6 +202,7 @@ export class Model {
     batch(() => {
       if (!same || this.tags.size !== hello.trackables.length) this.tags = new Tags(hello);
       this.hello.value = hello;
+      this.lost.value = this.tags.lost;
     });
     if (this.siteVersion !== hello.site_version) await this.fetchSite(hello.site_version);
   }
@@ -214,6 +228,7 @@ export class Model {
   private take(frame: Frame): void {
     const now = performance.now();
     this.tags.apply(frame, now, !this.reducedMotion && document.visibilityState === "visible");
+    this.lost.value = this.tags.lost;
     this.sequence = frame.sequence;
     this.frames++;
     this.feedTime = frame.t;
@@ -232,6 +247,9 @@ export class Model {
     } else if (message.type === "zones") {
       const ids = this.hello.value?.zones ?? [];
       this.occupancy.value = new Map(ids.map((id, row) => [id, message.counts[row] ?? 0]));
+    } else if (message.type === "lost") {
+      this.tags.lose(message.rows);
+      this.lost.value = this.tags.lost;
     }
   }
 

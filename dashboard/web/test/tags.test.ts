@@ -100,3 +100,27 @@ test("movers leave trails of bounded length, oldest first; items leave none", ()
   expect(trail.length).toBe(TRAIL_POINTS);
   expect(trail.points[2 * trail.start]).toBe(105);
 });
+
+test("the lost stay where they were until a tick has a fix of them", () => {
+  const all = tags();
+  all.apply(frame([{ row: 0, x: 1, y: 1 }, { row: 1, x: 2, y: 2 }]), 0, true);
+  all.lose([0, 1, 7]);
+  const before = all.lost;
+  expect([...before]).toEqual([0, 1]);
+  all.apply(frame([]), 500, true);
+  expect(all.lost).toBe(before);
+  all.apply(frame([{ row: 1, x: 5, y: 5 }]), 1000, true);
+  expect([...all.lost]).toEqual([0]);
+  expect([...before]).toEqual([0, 1]);
+  expect(all.drawnX(0, 1000)).toBe(101);
+});
+
+test("a snapshot holds the lost too and finds nobody", () => {
+  const all = tags();
+  all.apply(frame([{ row: 0, x: 1, y: 1 }]), 0, true);
+  all.lose([0]);
+  all.apply(frame([{ row: 0, x: 1, y: 1, age: 90 }], { snapshot: true }), 500, true);
+  expect([...all.lost]).toEqual([0]);
+  all.lose([]);
+  expect(all.lost.size).toBe(0);
+});

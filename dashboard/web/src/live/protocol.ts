@@ -37,12 +37,15 @@ export interface GatewayHealth {
   state: GatewayState;
   rate: number;
   age: number | null;
+  /** Why it is not as it should be, as far as its readings tell; left out when it is well. */
+  suspect?: string;
 }
 
 export type Message =
   | Hello
   | { type: "gateways"; gateways: GatewayHealth[] }
   | { type: "zones"; counts: number[] }
+  | { type: "lost"; rows: number[] }
   | { type: "resync" };
 
 /** One tick's fixes (or, as a snapshot, the last fix of each trackable) in columns. */

@@ -23,6 +23,8 @@ export const TRAIL_POINTS = 24;
 /** Trails are kept for at most this many movers. */
 const MAX_TRAILS = 400;
 
+const NOBODY: ReadonlySet<number> = new Set();
+
 export interface Trail {
   /** x and y in turn, oldest first from `start`. */
   points: Float32Array;
@@ -48,6 +50,8 @@ export class Tags {
   readonly trails = new Map<number, Trail>();
   /** How many have a fix. */
   located = 0;
+  /** Rows of those that were unheard for too long; another set whenever it changes. */
+  lost: ReadonlySet<number> = NOBODY;
   /** Glides end here, in the milliseconds of `apply`'s `now`. */
   glideEnd = 0;
 
@@ -81,7 +85,9 @@ export class Tags {
   /** Takes a frame that came at `now` (milliseconds); with `glide` tags move there smoothly. */
   apply(frame: Frame, now: number, glide: boolean): void {
     this.measure(now);
+    // Who is lost is said anew after a snapshot; in a tick are only those that were heard.
     if (frame.snapshot) this.forget();
+    else this.find(frame);
     const [originX, originY] = this.origin;
     for (let i = 0; i < frame.count; i++) {
       const row = frame.row[i]!;
@@ -96,6 +102,11 @@ export class Tags {
       this.t[row] = frame.t - frame.age[i]!;
       if (this.kind[row] !== ITEM && !frame.snapshot) this.remember(row, x, y, floor);
     }
+  }
+
+  /** Takes in who is lost now, by row; a tick that has a fix of them finds them again. */
+  lose(rows: readonly number[]): void {
+    this.lost = rows.length === 0 ? NOBODY : new Set(rows.filter((row) => row < this.size));
   }
 
   /** Whether anything is still gliding. */
@@ -138,6 +149,13 @@ export class Tags {
     this.floor[row] = floor;
     if (!known) this.located++;
     if (!jump && way > STILL_M) this.glideEnd = now + this.span;
+  }
+
+  private find(frame: Frame): void {
+    if (this.lost.size === 0 || !frame.row.some((row) => this.lost.has(row))) return;
+    const lost = new Set(this.lost);
+    for (const row of frame.row) lost.delete(row);
+    this.lost = lost;
   }
 
   private measure(now: number): void {

@@ -9,6 +9,7 @@ import { get, type TrackPoint } from "../api";
 import { KINDS } from "../live/tags";
 import { boxOf, type Model, type Selection } from "../model";
 import { Camera } from "./camera";
+import { paintGateway, type GatewayMark } from "./gateway-marks";
 import { makeGround, paintGround, type Ground } from "./ground";
 import { listen, type Movable } from "./hands";
 import * as paint from "./paint";
@@ -40,7 +41,7 @@ export class FloorMap implements Movable {
   private readonly groundContext: CanvasRenderingContext2D;
   private readonly liveContext: CanvasRenderingContext2D;
   private ground: Ground | null = null;
-  private gateways: paint.GatewayMark[] = [];
+  private gateways: GatewayMark[] = [];
   private theme: Theme;
   private ratio = 1;
   private groundStale = true;
@@ -201,6 +202,7 @@ export class FloorMap implements Movable {
       time: model.now(),
       floor: model.hello.value?.floors.indexOf(model.floor.value ?? "") ?? -1,
       hidden: new Set([...model.hiddenKinds.value].map((kind) => KINDS.indexOf(kind))),
+      lostHidden: model.lostHidden.value,
     };
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, scene.size.width, scene.size.height);
@@ -213,20 +215,23 @@ export class FloorMap implements Movable {
     paint.paintTags(context, this.visible, scene);
     if (layers.names) {
       const named = model.hello.value?.trackables ?? [];
-      paint.paintNames(context, this.visible, tags, (r) => named[r]?.name ?? "", row, scene);
+      const nameOf = (r: number): string => named[r]?.name ?? "";
+      const lostSince = (r: number): string | null => model.lostSince(r);
+      paint.paintNames(context, this.visible, tags, nameOf, lostSince, row, scene);
     }
     this.drawHover(scene);
     if (row !== null) this.drawChosen(row, scene);
     const { dataset } = this.element;
     dataset["sequence"] = String(model.sequence);
     dataset["drawn"] = String(this.visible.count);
+    dataset["lost"] = String(this.visible.ghosts);
   }
 
   private drawGateways(scene: paint.Scene): void {
     const chosen = this.model.selection.value;
     for (const mark of this.gateways) {
       const isChosen = chosen?.what === "gateway" && chosen.id === mark.id;
-      paint.paintGateway(this.liveContext, mark, scene, isChosen);
+      paintGateway(this.liveContext, mark, scene, isChosen);
       if (isChosen) {
         const x = screenX(scene.view, scene.size, mark.x);
         const y = screenY(scene.view, scene.size, mark.y);
@@ -242,7 +247,7 @@ export class FloorMap implements Movable {
     if (over === null || (over.what === chosen?.what && over.id === chosen.id)) return;
     if (over.what === "thing") {
       const row = this.model.rows.value.get(over.id)!;
-      const name = this.model.hello.value?.trackables[row]?.name ?? over.id;
+      const name = this.plateOf(row);
       const x = screenX(scene.view, scene.size, this.model.tags.drawnX(row, scene.now));
       const y = screenY(scene.view, scene.size, this.model.tags.drawnY(row, scene.now));
       paint.paintPlate(this.liveContext, name, x, y, this.theme, false);
@@ -293,15 +298,26 @@ export class FloorMap implements Movable {
     context.lineWidth = 5;
     context.strokeStyle = this.theme.halo;
     context.stroke();
-    context.fillStyle = this.theme.kinds[kind]!;
+    const lost = tags.lost.has(row);
+    context.fillStyle = lost ? this.theme.halo : this.theme.kinds[kind]!;
     context.fill();
+    if (lost) {
+      context.strokeStyle = this.theme.kinds[kind]!;
+      context.lineWidth = 1.6;
+      context.stroke();
+    }
     context.beginPath();
     paint.addShape(context, kind, x, y, mark + 3.5);
     context.lineWidth = 2.25;
     context.strokeStyle = this.theme.select;
     context.stroke();
+    paint.paintPlate(context, this.plateOf(row), x, y, this.theme, true);
+  }
+
+  private plateOf(row: number): string {
     const name = this.model.hello.value?.trackables[row]?.name ?? "";
-    paint.paintPlate(context, name, x, y, this.theme, true);
+    const lost = this.model.lostSince(row);
+    return lost === null ? name : `${name}, ${lost}`;
   }
 
   private chosenRow(): number | null {
@@ -388,6 +404,7 @@ export class FloorMap implements Movable {
             x: position[0]!,
             y: position[1]!,
             state: health.get(id)?.state ?? "unknown",
+            suspect: health.get(id)?.suspect !== undefined,
           }));
         this.redraw();
       }),
@@ -398,7 +415,7 @@ export class FloorMap implements Movable {
       }),
       effect(() => {
         void [model.hiddenKinds.value, model.flight.value, model.following.value, model.beat.value];
-        void model.hello.value;
+        void [model.hello.value, model.lost.value, model.lostHidden.value];
         this.redraw();
       }),
       effect(() => {

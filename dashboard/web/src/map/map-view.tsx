@@ -175,6 +175,7 @@ function Legend() {
   const states = new Set<GatewayState>(
     [...model.gateways.value.values()].map((gateway) => gateway.state),
   );
+  const suspect = [...model.gateways.value.values()].some((gateway) => gateway.suspect);
   const shown = (["online", "late", "offline", "unknown"] as const).filter((s) => states.has(s));
   const wide = useSignal(window.matchMedia(WIDE).matches);
   useEffect(() => {
@@ -201,6 +202,12 @@ function Legend() {
               {GATEWAY_NAMES[state].toLowerCase()}
             </li>
           ))}
+        {model.layers.value.gateways && suspect && (
+          <li>
+            <GatewayGlyph state="online" suspect />
+            suspect
+          </li>
+        )}
         <li class="fades">
           <svg viewBox="0 0 34 16" width="34" height="16" aria-hidden="true">
             <rect x="1" y="4" width="8" height="8" />
@@ -209,6 +216,12 @@ function Legend() {
           </svg>
           now, 15 s, 1 min ago
         </li>
+        {model.lost.value.size > 0 && (
+          <li>
+            <KindGlyph kind="picker" lost />
+            lost
+          </li>
+        )}
       </ul>
     </details>
   );

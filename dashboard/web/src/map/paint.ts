@@ -1,9 +1,8 @@
 /**
- * What moves: trails, tags, gateways, names, the chosen one. Tags are drawn in batches of one
+ * What moves: trails, tags, names, the chosen one. Tags are drawn in batches of one
  * colour and one fade, squares by fillRect, because that is what stays smooth at 10,000.
  */
 
-import type { GatewayState } from "../live/protocol";
 import { ITEM, KINDS, TRAIL_POINTS, type Tags } from "../live/tags";
 import { OLD_S, RECENT_S } from "../model";
 import type { Theme } from "./theme";
@@ -11,6 +10,10 @@ import { screenX, screenY, type Size, type View } from "./view";
 
 /** How strongly tags show: heard lately, heard within a minute, heard before. */
 export const FADES = [1, 0.5, 0.22] as const;
+/** The group after the fades: the lost, drawn hollow at their last place. */
+const GHOST = FADES.length;
+const GROUPS = FADES.length + 1;
+const GHOST_ALPHA = 0.6;
 /** More names than this would cover the map. */
 const MAX_NAMES = 160;
 /** Letters of a name on the map; the list has all of them. */
@@ -36,6 +39,7 @@ export interface Scene {
   time: number;
   floor: number;
   hidden: ReadonlySet<number>;
+  lostHidden: boolean;
 }
 
 /** The tags in view, computed once a frame for all that draws or looks for them. */
@@ -45,7 +49,7 @@ export class Visible {
   x = new Float32Array(0);
   y = new Float32Array(0);
   group = new Uint8Array(0);
-  readonly sizes = new Int32Array(KINDS.length * FADES.length);
+  readonly sizes = new Int32Array(KINDS.length * GROUPS);
 
   gather(tags: Tags, scene: Scene): void {
     if (this.rows.length < tags.size) {
@@ -62,9 +66,11 @@ export class Visible {
       const x = screenX(view, size, tags.drawnX(row, now));
       const y = screenY(view, size, tags.drawnY(row, now));
       if (x < -20 || y < -20 || x > size.width + 20 || y > size.height + 20) continue;
+      const lost = tags.lost.has(row);
+      if (lost && scene.lostHidden) continue;
       const age = time - tags.t[row]!;
-      const fade = age < RECENT_S ? 0 : age < OLD_S ? 1 : 2;
-      const group = tags.kind[row]! * FADES.length + fade;
+      const fade = lost ? GHOST : age < RECENT_S ? 0 : age < OLD_S ? 1 : 2;
+      const group = tags.kind[row]! * GROUPS + fade;
       this.rows[n] = row;
       this.x[n] = x;
       this.y[n] = y;
@@ -75,6 +81,16 @@ export class Visible {
     this.count = n;
   }
 
+  /** Whether the i-th in view is lost. */
+  isGhost(i: number): boolean {
+    return this.group[i]! % GROUPS === GHOST;
+  }
+
+  /** How many of those in view are lost. */
+  get ghosts(): number {
+    return KINDS.reduce((sum, _, kind) => sum + this.sizes[kind * GROUPS + GHOST]!, 0);
+  }
+
   /** The row of the tag nearest to a pixel, within `reach` pixels, or null. */
   nearest(px: number, py: number, reach: number, tags: Tags): number | null {
     let best = reach * reach;
@@ -83,6 +99,8 @@ export class Visible {
       let distance = (this.x[i]! - px) ** 2 + (this.y[i]! - py) ** 2;
       // A person in front of a shelf is meant, not the box behind.
       if (tags.kind[this.rows[i]!] !== ITEM) distance *= 0.5;
+      // ... and what is there before what was.
+      if (this.isGhost(i)) distance *= 2;
       if (distance < best) {
         best = distance;
         found = this.rows[i]!;
@@ -94,11 +112,12 @@ export class Visible {
 
 export function paintTags(context: CanvasRenderingContext2D, visible: Visible, scene: Scene): void {
   const { theme, view } = scene;
+  paintGhosts(context, visible, scene);
   // Items first, movers above them.
   for (let kind = KINDS.length - 1; kind >= 0; kind--) {
     const radius = tagRadius(kind, view.scale, visible.count);
     for (let fade = FADES.length - 1; fade >= 0; fade--) {
-      const group = kind * FADES.length + fade;
+      const group = kind * GROUPS + fade;
       const size = visible.sizes[group]!;
       if (size === 0) continue;
       const plain = kind === ITEM || size > MAX_SHAPES;
@@ -115,6 +134,26 @@ export function paintTags(context: CanvasRenderingContext2D, visible: Visible, s
       context.fillStyle = theme.kinds[kind]!;
       fillGroup(context, visible, group, kind, radius, plain);
     }
+  }
+  context.globalAlpha = 1;
+}
+
+/** The lost, below all others. */
+function paintGhosts(context: CanvasRenderingContext2D, visible: Visible, scene: Scene): void {
+  for (let kind = KINDS.length - 1; kind >= 0; kind--) {
+    const group = kind * GROUPS + GHOST;
+    if (visible.sizes[group] === 0) continue;
+    const radius = tagRadius(kind, scene.view.scale, visible.count);
+    context.beginPath();
+    for (let i = 0; i < visible.count; i++) {
+      if (visible.group[i] === group) addShape(context, kind, visible.x[i]!, visible.y[i]!, radius);
+    }
+    context.globalAlpha = GHOST_ALPHA;
+    context.fillStyle = scene.theme.halo;
+    context.fill();
+    context.strokeStyle = scene.theme.kinds[kind]!;
+    context.lineWidth = kind === ITEM ? 1.1 : 1.6;
+    context.stroke();
   }
   context.globalAlpha = 1;
 }
@@ -202,7 +241,7 @@ export function paintUncertainty(
     let drawn = 0;
     for (let i = 0; i < visible.count && drawn < MAX_CIRCLES; i++) {
       const row = visible.rows[i]!;
-      if (tags.kind[row] !== kind) continue;
+      if (tags.kind[row] !== kind || visible.isGhost(i)) continue;
       const radius = tags.accuracy[row]! * scene.view.scale;
       context.moveTo(visible.x[i]! + radius, visible.y[i]!);
       context.arc(visible.x[i]!, visible.y[i]!, radius, 0, 2 * Math.PI);
@@ -230,7 +269,7 @@ export function paintTrails(
   for (const [row, trail] of tags.trails) {
     const kind = tags.kind[row]!;
     if (trail.floor !== scene.floor || trail.length < 2 || scene.hidden.has(kind)) continue;
-    if (row === chosen) continue;
+    if (row === chosen || tags.lost.has(row)) continue;
     context.strokeStyle = scene.theme.kinds[kind]!;
     // Three stretches, each stronger than the one before: the way fades behind the walker.
     for (let part = 0; part < 3; part++) {
@@ -283,79 +322,13 @@ export function paintTrack(
   context.globalAlpha = 1;
 }
 
-export interface GatewayMark {
-  id: string;
-  x: number;
-  y: number;
-  state: GatewayState;
-}
-
-export function paintGateway(
-  context: CanvasRenderingContext2D,
-  mark: GatewayMark,
-  scene: Scene,
-  chosen: boolean,
-): void {
-  const x = screenX(scene.view, scene.size, mark.x);
-  const y = screenY(scene.view, scene.size, mark.y);
-  const r = scene.view.scale < 8 ? 5 : 6.5;
-  const colour = scene.theme.gateways[mark.state];
-  context.lineJoin = "round";
-  context.lineCap = "round";
-  if (chosen) {
-    context.beginPath();
-    context.arc(x, y, r + 6, 0, 2 * Math.PI);
-    context.strokeStyle = scene.theme.select;
-    context.lineWidth = 2.5;
-    context.stroke();
-  }
-  context.beginPath();
-  context.arc(x, y, r + 2, 0, 2 * Math.PI);
-  context.fillStyle = scene.theme.halo;
-  context.fill();
-  context.beginPath();
-  addGateway(context, mark.state, x, y, r);
-  context.strokeStyle = colour;
-  context.lineWidth = 1.8;
-  context.setLineDash(mark.state === "unknown" ? [2.5, 3.2] : []);
-  context.stroke();
-  context.setLineDash([]);
-  if (mark.state === "online") {
-    context.beginPath();
-    context.arc(x, y, r * 0.4, 0, 2 * Math.PI);
-    context.fillStyle = colour;
-    context.fill();
-  }
-}
-
-/** A state's shape: ring with a dot, triangle, crossed square, broken ring. */
-function addGateway(path: CanvasPath, state: GatewayState, x: number, y: number, r: number): void {
-  if (state === "late") {
-    path.moveTo(x, y - r);
-    path.lineTo(x + r, y + r * 0.75);
-    path.lineTo(x - r, y + r * 0.75);
-    path.closePath();
-    path.moveTo(x, y - r * 0.25);
-    path.lineTo(x, y + r * 0.25);
-  } else if (state === "offline") {
-    const h = r * 0.85;
-    path.rect(x - h, y - h, 2 * h, 2 * h);
-    path.moveTo(x - h * 0.45, y - h * 0.45);
-    path.lineTo(x + h * 0.45, y + h * 0.45);
-    path.moveTo(x + h * 0.45, y - h * 0.45);
-    path.lineTo(x - h * 0.45, y + h * 0.45);
-  } else {
-    path.moveTo(x + r * 0.9, y);
-    path.arc(x, y, r * 0.9, 0, 2 * Math.PI);
-  }
-}
-
 /** Names beside tags, movers first, none over another; the chosen one has a plate instead. */
 export function paintNames(
   context: CanvasRenderingContext2D,
   visible: Visible,
   tags: Tags,
   nameOf: (row: number) => string,
+  lostSince: (row: number) => string | null,
   chosen: number | null,
   scene: Scene,
 ): void {
@@ -371,10 +344,11 @@ export function paintNames(
     for (let i = 0; i < visible.count && written < MAX_NAMES; i++) {
       const row = visible.rows[i]!;
       if ((tags.kind[row] === ITEM) !== items || row === chosen) continue;
-      const name = shortened(nameOf(row));
+      const ghost = visible.isGhost(i);
+      const name = shortened(nameOf(row)) + (ghost ? `, ${lostSince(row)}` : "");
       const x = visible.x[i]! + tagRadius(tags.kind[row]!, view.scale, visible.count) + 5;
       if (!takePlace(taken, x, visible.y[i]!, context.measureText(name).width)) continue;
-      haloText(context, name, x, visible.y[i]!, theme, theme.text);
+      haloText(context, name, x, visible.y[i]!, theme, ghost ? theme.muted : theme.text);
       written++;
     }
   }
@@ -428,10 +402,13 @@ export function paintPlate(
   context.textBaseline = "middle";
   const width = context.measureText(text).width + 16;
   const top = y - 36;
+  // At the edge of the map it stays within it.
+  const half = width / 2 + 4;
+  const middle = Math.max(half, Math.min(x, context.canvas.clientWidth - half));
   context.beginPath();
-  context.roundRect(x - width / 2, top, width, 22, 6);
+  context.roundRect(middle - width / 2, top, width, 22, 6);
   context.fillStyle = strong ? theme.select : theme.text;
   context.fill();
   context.fillStyle = theme.halo;
-  context.fillText(text, x, top + 11.5);
+  context.fillText(text, middle, top + 11.5);
 }

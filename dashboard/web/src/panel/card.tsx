@@ -6,7 +6,7 @@ import type { Gateway, ZoneOccupancy } from "../api";
 import { GatewayGlyph, Icon, KindGlyph } from "../glyphs";
 import { KINDS } from "../live/tags";
 import { useModel, type Selection } from "../model";
-import { ago, GATEWAY_NAMES, KIND_NAMES, whole } from "../text";
+import { ago, capital, GATEWAY_NAMES, KIND_NAMES, sentence, signed, since, suspicion, whole } from "../text";
 import { usePolled } from "./poll";
 
 export function Card() {
@@ -53,6 +53,18 @@ function Figure({ name, children }: { name: string; children: ComponentChildren 
   );
 }
 
+/** What is the matter, with a sign that does not need its colour. */
+function Alarm({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <div class="alarm">
+      <Icon name="warning" />
+      <p>
+        <strong>{title}.</strong> {children}
+      </p>
+    </div>
+  );
+}
+
 function ThingCard({ chosen }: { chosen: Selection }) {
   const model = useModel();
   void model.beat.value;
@@ -70,10 +82,11 @@ function ThingCard({ chosen }: { chosen: Selection }) {
   const age = model.age(row);
   const floorId = model.hello.value?.floors[tags.floor[row]!];
   const floor = model.floors.value.find(({ id }) => id === floorId);
+  const lost = model.lostSince(row);
   const following = model.following.value;
   return (
     <Frame
-      glyph={<KindGlyph kind={named.kind} />}
+      glyph={<KindGlyph kind={named.kind} lost={lost !== null} />}
       title={named.name}
       under={[KIND_NAMES[named.kind].one, named.sku && `SKU ${named.sku}`, named.id]
         .filter((part) => part && part !== named.name)
@@ -83,14 +96,19 @@ function ThingCard({ chosen }: { chosen: Selection }) {
         <p class="nothing">It has not been heard yet.</p>
       ) : (
         <>
+          {lost !== null && (
+            <Alarm title={capital(lost)}>
+              No gateway has heard it for {since(age)}. This is where it was last.
+            </Alarm>
+          )}
           <dl class="facts">
-            <Figure name="Zone">{model.zoneName(row) ?? "None"}</Figure>
+            <Figure name={lost === null ? "Zone" : "Last zone"}>{model.zoneName(row) ?? "None"}</Figure>
             <Figure name="Last seen">{ago(age)}</Figure>
             <Figure name="Position">
               {tags.x[row]!.toFixed(1)}, {tags.y[row]!.toFixed(1)} m
             </Figure>
             <Figure name="Accuracy">± {tags.accuracy[row]!.toFixed(1)} m</Figure>
-            <Figure name="Speed">{tags.speed[row]!.toFixed(1)} m/s</Figure>
+            <Figure name="Speed">{lost === null ? `${tags.speed[row]!.toFixed(1)} m/s` : "–"}</Figure>
             <Figure name="Floor">{floor?.name ?? floorId}</Figure>
           </dl>
           <div class="actions">
@@ -126,14 +144,23 @@ function GatewayCard({ chosen }: { chosen: Selection }) {
   }
   return (
     <Frame
-      glyph={<GatewayGlyph state={gateway.state} />}
+      glyph={<GatewayGlyph state={gateway.state} suspect={gateway.suspect !== null} />}
       title={gateway.id}
       under={`${GATEWAY_NAMES[gateway.state]}: ${gateway.reason}`}
     >
+      {gateway.suspect !== null && (
+        <Alarm title={suspicion(gateway.suspect)}>{sentence(gateway.suspect_text)}</Alarm>
+      )}
       <dl class="facts">
         <Figure name="Last heard">{gateway.age_s === null ? "Never" : ago(gateway.age_s)}</Figure>
         <Figure name="Readings a second">{whole(gateway.rate)}</Figure>
         <Figure name="Batches missing">{whole(gateway.missing)}</Figure>
+        <Figure name="Levels off by">
+          {gateway.residual_db === null ? "–" : `${signed(gateway.residual_db)} dB`}
+        </Figure>
+        <Figure name="Adverts heard">
+          {gateway.hears === null ? "–" : `${Math.round(100 * gateway.hears)} %`}
+        </Figure>
         <Figure name="Scanner">{gateway.scanner || "–"}</Figure>
         <Figure name="Software">{gateway.version || "–"}</Figure>
         <Figure name="Position">

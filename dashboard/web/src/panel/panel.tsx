@@ -56,7 +56,7 @@ export function Panel() {
 
 function Figures() {
   const model = useModel();
-  void model.beat.value;
+  void [model.beat.value, model.lost.value];
   const total = model.hello.value?.trackables.length ?? 0;
   const healths = [...model.gateways.value.values()];
   const online = healths.filter(({ state }) => state === "online").length;
@@ -65,7 +65,7 @@ function Figures() {
       <div>
         <dt>Located</dt>
         <dd>
-          {whole(model.tags.located)}
+          {whole(Math.max(0, model.tags.located - model.tags.lost.size))}
           <small> of {whole(total)}</small>
         </dd>
       </div>

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { ApiError, get, type Trackable } from "../api";
 import { Icon, KindGlyph } from "../glyphs";
-import { useModel } from "../model";
+import { useModel, type Model } from "../model";
 import { ago } from "../text";
 
 /** Typing waits this long before it asks, milliseconds. */
@@ -125,10 +125,10 @@ export function Search() {
               }}
               onPointerMove={() => (active.value = i)}
             >
-              <KindGlyph kind={item.kind} />
+              <KindGlyph kind={item.kind} lost={item.position?.lost ?? false} />
               <span class="name">{item.name}</span>
               <span class="meta">
-                {item.position === null ? "not yet heard" : ago(item.position.age_s)}
+                {lastHeard(model, item)}
               </span>
               {item.sku && <span class="sku">{item.sku}</span>}
             </li>
@@ -142,4 +142,10 @@ export function Search() {
       </div>
     </search>
   );
+}
+
+function lastHeard(model: Model, { position }: Trackable): string {
+  if (position === null) return "not yet heard";
+  if (!position.lost) return ago(position.age_s);
+  return `lost since ${model.moment.value(position.t, model.now())}`;
 }

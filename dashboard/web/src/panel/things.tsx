@@ -5,8 +5,11 @@ import { useComputed } from "@preact/signals";
 import { KindGlyph } from "../glyphs";
 import { KINDS } from "../live/tags";
 import { OLD_S, RECENT_S, useModel, type Model } from "../model";
-import { KIND_NAMES, since, whole } from "../text";
+import { capital, KIND_NAMES, since, whole } from "../text";
 import { WindowList } from "./window-list";
+
+/** In the place of a row: the heading above the lost. */
+const HEADING = -1;
 
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -16,26 +19,45 @@ export function Things() {
   const sorted = useComputed(() => sortedRows(model));
   const rows = useComputed(() => {
     const hidden = model.hiddenKinds.value;
+    const lost = model.lost.value;
     const named = model.hello.value?.trackables ?? [];
-    return sorted.value.filter((row) => !hidden.has(named[row]!.kind));
+    const shown = sorted.value.filter((row) => !hidden.has(named[row]!.kind));
+    if (lost.size === 0) return shown;
+    const there = shown.filter((row) => !lost.has(row));
+    const gone = model.lostHidden.value ? [] : shown.filter((row) => lost.has(row));
+    return gone.length === 0 ? there : [...there, HEADING, ...gone];
   });
+  const lost = model.lost.value.size;
   const chosen = model.selection.value;
   const chosenRow = chosen?.what === "thing" ? model.rows.value.get(chosen.id) : undefined;
   const place = chosenRow === undefined ? -1 : rows.value.indexOf(chosenRow);
   return (
     <>
-      <div class="chips" role="group" aria-label="Kinds shown">
-        {[...model.kinds.value].map(([kind, count]) => (
+      <div class="chips">
+        <div role="group" aria-label="Kinds shown">
+          {[...model.kinds.value].map(([kind, count]) => (
+            <button
+              key={kind}
+              type="button"
+              aria-pressed={!model.hiddenKinds.value.has(kind)}
+              onClick={() => model.toggleKind(kind)}
+            >
+              <KindGlyph kind={kind} />
+              {KIND_NAMES[kind].many} <span class="count">{whole(count)}</span>
+            </button>
+          ))}
+        </div>
+        {lost > 0 && (
           <button
-            key={kind}
             type="button"
-            aria-pressed={!model.hiddenKinds.value.has(kind)}
-            onClick={() => model.toggleKind(kind)}
+            aria-pressed={!model.lostHidden.value}
+            title="Unheard for too long; shown where they were last"
+            onClick={() => (model.lostHidden.value = !model.lostHidden.value)}
           >
-            <KindGlyph kind={kind} />
-            {KIND_NAMES[kind].many} <span class="count">{whole(count)}</span>
+            <KindGlyph kind="item" lost />
+            Lost <span class="count">{whole(lost)}</span>
           </button>
-        ))}
+        )}
       </div>
       {rows.value.length === 0 ? (
         <p class="nothing">
@@ -43,14 +65,18 @@ export function Things() {
             ? "Waiting for the site."
             : model.kinds.value.size === 0
               ? "Nothing is followed yet. Adopt a beacon to begin."
-              : "All kinds are hidden."}
+              : "All that there is, is hidden."}
         </p>
       ) : (
         <WindowList
           label="Things"
           count={rows.value.length}
           reveal={place < 0 ? null : place}
-          render={(index) => <Thing row={rows.value[index]!} chosen={index === place} />}
+          render={(index) => {
+            const row = rows.value[index]!;
+            if (row === HEADING) return <h2 class="divider">Lost: where they were last</h2>;
+            return <Thing row={row} chosen={index === place} />;
+          }}
         />
       )}
     </>
@@ -63,6 +89,7 @@ function Thing({ row, chosen }: { row: number; chosen: boolean }) {
   const named = model.hello.value?.trackables[row];
   if (named === undefined) return null;
   const age = model.age(row);
+  const lost = model.lostSince(row);
   const fresh = age === null ? "never" : age < RECENT_S ? "recent" : age < OLD_S ? "older" : "old";
   return (
     <button
@@ -73,10 +100,13 @@ function Thing({ row, chosen }: { row: number; chosen: boolean }) {
         model.select({ what: "thing", id: named.id }, { fly: true, follow: true });
       }}
     >
-      <KindGlyph kind={named.kind} />
+      <KindGlyph kind={named.kind} lost={lost !== null} />
       <span class="text">
         <span class="name">{named.name}</span>
-        <span class="meta">{placeOf(model, row)}</span>
+        <span class="meta">
+          {lost !== null && `${capital(lost)} · `}
+          {placeOf(model, row)}
+        </span>
       </span>
       <span class={`age ${fresh}`}>{age === null ? "" : since(age)}</span>
     </button>
