@@ -6,9 +6,14 @@ The tree in full:
     +-- gateway.broker_url.BrokerUrlError
     +-- gateway.config.ConfigError
     +-- gateway.readings.ReadingsError
+    +-- stream.calibrate.SelfCalibrationError
+    +-- stream.calibration.CalibrationError
+    +-- stream.evaluate.EvaluationError
+    +-- stream.planner.PlanError
     +-- stream.site.SiteError
     +-- stream.connection.StoreError (its own tree is drawn there)
     +-- stream.record.RecordError
+    +-- stream.survey_places.SurveyError
     +-- stream.worker.WorkerNameError
 """
 

@@ -44,7 +44,7 @@ def look_around(scene: Scene, part: Part, track: Tracks, remembered: Terms, t: f
     if not len(which):
         return found
     beacons, of = part.of(which)
-    gateway, rssi, _ = (column[beacons] for column in part.memory)
+    gateway, rssi = part.memory[0][beacons], part.memory[1][beacons]
     level = np.where(gateway != EMPTY, rssi, -np.inf)
     # The loudest gateway of the loudest beacon says where to look.
     at = level.argmax(axis=1)

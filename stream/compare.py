@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.calibration import Calibration
-from stream.grid import Grid, spacing
+from stream.grid import Grid
 from stream.radio_model import Geometry, RadioModel, gateway_columns, obstacle_losses
 from stream.site import Site
 
@@ -84,10 +84,7 @@ class Comparison(NamedTuple):
 
 def compare(site: Site, a: Calibration, b: Calibration) -> Comparison:
     """Compares two calibrations of one site."""
-    place = np.array([part.position[:2] for part in site.gateways], np.float64).reshape(-1, 2)
-    floors = {floor.id: row for row, floor in enumerate(site.floors)}
-    floor = np.array([floors[part.floor] for part in site.gateways], np.int64)
-    grid = Grid(site, spacing(place, floor))
+    grid = Grid(site)
     geometry = Geometry(site, grid)
     whole = [Pair(name, getattr(a, name), getattr(b, name)) for name in NUMBERS]
     losses = [

@@ -7,7 +7,7 @@ elsewhere and fed what was not yet `done`, goes on as if nothing had happened.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -182,6 +182,10 @@ class Engine:
         name = f"{self._site_id}:{self._partition}:calibration:{number}"
         self._events.append(Event(name, "calibration_changed", self._now, self._site_id))
 
+    def fit_now(self) -> Calibration | None:
+        """A fit to what was gathered so far, not yet in use; None when that is too little."""
+        return self._calibrator.fit_now(self._locator, self._watermark.online(self._now))
+
     def flush(self) -> None:
         """Closes every open tick: a recording has ended, nothing more will come."""
         if self._open:
@@ -268,7 +272,7 @@ class Engine:
         partition: int = 0,
         partitions: int = 1,
         calibration: Calibration | None = None,
-    ) -> Engine:
+    ) -> Self:
         """The engine as it was at `dump`.
 
         `site` must be the version that `stored_version` names, and `calibration` the site's that

@@ -20,7 +20,7 @@ from stream.bound import bound_at
 from stream.calibration import Calibration, prior
 from stream.engine import Engine
 from stream.fingerprints import Fingerprints
-from stream.grid import Grid, spacing
+from stream.grid import Grid
 from stream.peers import Compared, Peers
 from stream.radio_model import Geometry, RadioModel
 from stream.replay import replay_ticks
@@ -221,10 +221,7 @@ def snapshot_bound(site: Site, calibration: Calibration, xy: Floats, floor: Ints
     """The bound of the rms error at places (n, 2) on floor rows (n,), under a calibration."""
     keys = np.column_stack([np.rint(xy / BOUND_M), floor]).astype(np.int64)
     places, back = np.unique(keys, axis=0, return_inverse=True)
-    gateway = np.array([part.position[:2] for part in site.gateways], np.float64).reshape(-1, 2)
-    row = {part.id: i for i, part in enumerate(site.floors)}
-    on = np.array([row[part.floor] for part in site.gateways], np.int64)
-    grid = Grid(site, spacing(gateway, on))
+    grid = Grid(site)
     geometry = Geometry(site, grid)
     model = RadioModel(site, grid, geometry, calibration)
     at: Floats = places[:, :2].astype(np.float64) * BOUND_M

@@ -171,7 +171,11 @@ class Evidence:
             slot = standing.argmin(axis=1)
             wins = pairs.rssi[new] > standing[np.arange(len(row)), slot]
             new, place = new[wins], (row[wins], slot[wins])
-            gateway[place], n[place], rssi[place] = pairs.gateway[new], pairs.n[new], pairs.rssi[new]
+            gateway[place], n[place], rssi[place] = (
+                pairs.gateway[new],
+                pairs.n[new],
+                pairs.rssi[new],
+            )
 
         slots["drift"][gateway != slots["gateway"]] = 0.0
         slots["gateway"], slots["n"], slots["rssi"] = gateway, n, rssi

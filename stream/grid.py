@@ -46,7 +46,7 @@ class Grid:
         free: those of them where a person can stand: not in a rack or wall.
     """
 
-    def __init__(self, site: Site, spacing_m: float = 0.0) -> None:  # noqa: ARG002
+    def __init__(self, site: Site) -> None:
         outlines = [shapely.Polygon(floor.outline) for floor in site.floors]
         cell = math.sqrt(max(outline.area for outline in outlines)) / WINDOW
         cell = min(max(cell, CELL_M[0]), CELL_M[1])

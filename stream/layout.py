@@ -65,6 +65,7 @@ class Layout:
         self.motions: Final = Motions.of([part.kind for part in site.trackables])
         self.gateway_row: Final = {part.id: row for row, part in enumerate(site.gateways)}
         self.same_place: Final = before is not None and _same_place(before.site, site)
+        where: Place
         if before is not None and self.same_place:
             where = before.place
         else:
@@ -76,7 +77,7 @@ class Layout:
                 _nearby(site, grid, geometry),
                 spacing(geometry.place, geometry.floor),
             )
-        self.place: Final = where
+        self.place: Final[Place] = where
         self.grid: Final = where.grid
         self.geometry: Final = where.geometry
         self.nearby: Final = where.nearby

@@ -82,7 +82,9 @@ class Learnt:
     def noise(self) -> float:
         """Factor on the model's standard deviations."""
         squares, count = self.sums[_BINS + 2 : _BINS + 4]
-        return min(max(math.sqrt((squares + _PRIOR) / (count + _PRIOR)), _NOISE_RANGE[0]), _NOISE_RANGE[1])
+        return min(
+            max(math.sqrt((squares + _PRIOR) / (count + _PRIOR)), _NOISE_RANGE[0]), _NOISE_RANGE[1]
+        )
 
     @property
     def flutter_db2(self) -> float:

@@ -179,7 +179,7 @@ class Locator:
 
     def newly_found(self, rows: Ints) -> Ints:
         """Those of the rows, which were just located, that had been told to be lost."""
-        found = rows[self.tracks["lost"][rows]]
+        found: Ints = rows[self.tracks["lost"][rows]]
         self.tracks["lost"][found] = False
         return found
 
@@ -261,8 +261,8 @@ class Locator:
         change = motions.change[rows]
         reach = np.minimum(motions.speed_m_s[rows] * (STEP_S / cell_m), 1.0).astype(np.float32)
         # A random walk: its variance after a step is 2 stray cells squared along each axis.
-        stray = motions.strays_m2_s[rows] * (STEP_S / (2.0 * cell_m**2))
-        stray = np.minimum(stray, 0.2).astype(np.float32)
+        strays = motions.strays_m2_s[rows] * (STEP_S / (2.0 * cell_m**2))
+        stray = np.minimum(strays, 0.2).astype(np.float32)
         for k in range(int(steps.max())):
             go = np.flatnonzero(steps > k)
             before[go] = step(before[go], change[go], free[go], reach[go], stray[go])
@@ -333,7 +333,8 @@ def _near(scene: Scene, track: Tracks) -> Singles:
     sharp = -0.5 / ROUSED_SD_M**2
     near_x = np.exp(sharp * (x - track["x"][:, None]) ** 2)
     near_y = np.exp(sharp * (y - track["y"][:, None]) ** 2)
-    return (near_x[:, None, :] * near_y[:, :, None] + _ROUSED_AFAR).astype(np.float32)
+    near: Singles = (near_x[:, None, :] * near_y[:, :, None] + _ROUSED_AFAR).astype(np.float32)
+    return near
 
 
 def _follow(scene: Scene, track: Tracks, which: Ints, chances: Singles) -> Singles:

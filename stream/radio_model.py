@@ -138,7 +138,8 @@ def obstructed(crossings: Crossings, losses: Floats, shape: tuple[int, int]) -> 
     """Loss by obstacles in dB, (gateways, cells); bounded, since rays also run over the tops."""
     at = crossings.gateway.astype(np.int64) * shape[1] + crossings.cell
     total = np.bincount(at, crossings.share * losses[crossings.obstacle], shape[0] * shape[1])
-    return np.minimum(total, OBSTACLES_MOST_DB).astype(np.float32).reshape(shape)
+    bounded: Singles = np.minimum(total, OBSTACLES_MOST_DB).astype(np.float32).reshape(shape)
+    return bounded
 
 
 def _add_map(level: Singles, site: Site, grid: Grid, calibration: Calibration) -> None:

@@ -109,7 +109,7 @@ class Scene:
         score = score.reshape(-1, WINDOW, WINDOW)
         score += self._pull(some, of, each, track[which])
         score -= score.max(axis=(1, 2), keepdims=True)
-        likelihood = np.exp(score, out=score)
+        likelihood: Singles = np.exp(score, out=score)
         inside = self._inside[starts]
         likelihood *= inside
         likelihood += inside * np.float32(LEAST_LIKELIHOOD)
@@ -160,7 +160,8 @@ class Scene:
         pull = sharp[:, None, None] * (
             ((x - cx[:, None]) ** 2)[:, None, :] + ((y - cy[:, None]) ** 2)[:, :, None]
         )
-        return pull.astype(np.float32)
+        singles: Singles = pull.astype(np.float32)
+        return singles
 
     def centroid(self, levels: Levels, of: Ints, count: int) -> tuple[Floats, Floats, Bools]:
         """The weighted centroids x, y in metres, and whether there is one, by owner."""

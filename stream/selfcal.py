@@ -172,7 +172,8 @@ def refit(
     total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
 
     def within(values: Floats) -> Floats:
-        return values - (weight * values).sum(axis=1, keepdims=True) / total
+        rest: Floats = values - (weight * values).sum(axis=1, keepdims=True) / total
+        return rest
 
     shared = [within(-10.0 * decades), within(-racks), within(-walls)]
     target_within = within(target)
@@ -185,9 +186,9 @@ def refit(
     for j in range(weight.shape[1]):
         pair = at[:, [j]] * count + at
         share = weight[:, [j]] * weight / total
-        normal[:count, :count] -= np.bincount(
-            pair.ravel(), share.ravel(), count * count
-        ).reshape(count, count)
+        normal[:count, :count] -= np.bincount(pair.ravel(), share.ravel(), count * count).reshape(
+            count, count
+        )
     for i, column in enumerate(shared):
         row = count + i
         cross = np.bincount(flat, (weight * column).ravel(), count)
@@ -225,9 +226,7 @@ def refit(
         exponent=round(exponent, 3),
         rack_db=round(rack, 2),
         wall_db=round(wall, 2),
-        gateways={
-            name: GatewayFit(round(float(offset[row]), 2)) for row, name in enumerate(names)
-        },
+        gateways={name: GatewayFit(round(float(offset[row]), 2)) for row, name in enumerate(names)},
         note="",
     )
 
@@ -239,4 +238,3 @@ def _mills(z: Floats) -> Floats:
     chance = 0.5 * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (z + 0.044715 * z**3)))
     ratio: Floats = density / np.maximum(chance, 1e-4)
     return np.minimum(ratio, np.maximum(-z, 0.0) + 1.0)
-

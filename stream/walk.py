@@ -113,7 +113,8 @@ def pack(chances: Singles) -> Bytes:
     """Chances as bytes, each by its share of the largest."""
     most = chances.max(axis=(1, 2, 3), keepdims=True)
     share = np.sqrt(chances / np.maximum(most, np.float32(1e-30)))
-    return np.rint(share * np.float32(255.0)).astype(np.uint8)
+    stored: Bytes = np.rint(share * np.float32(255.0)).astype(np.uint8)
+    return stored
 
 
 def unpack(stored: Bytes) -> Singles:
