@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dashboard.health import GatewayHealth
-from dashboard.lost import Bools
 from dashboard.positions import Counts, Moves, Positions
 from stream.fixes import Fixes
+from stream.patience import Bools
 from stream.site import Site
 
 FRAME_VERSION: Final = 1

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dashboard.lost import Bools, Gaps, followed, lost
 from dashboard.tracks import Points, Tracks
 from stream.fixes import FIX, NONE, Fixes, TickFixes, empty
+from stream.patience import Bools, Gaps, lost, usual_gaps
 from stream.site import KINDS, Site
 
 Times = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Positions:
         tick: end of the newest tick taken in, Unix seconds, 0 before the first.
         t: time of each trackable's last fix, 0 when never located; shape (trackables,).
         last: each trackable's last fix, FIX; shape (trackables,).
-        gaps: its usual seconds between fixes (`dashboard.lost`); shape (trackables,).
+        gaps: its usual seconds between fixes (`stream.patience`); shape (trackables,).
         kinds: each trackable's kind, its place in KINDS; shape (trackables,).
     """
 
@@ -203,7 +203,7 @@ class Positions:
         if gaps is None:
             before = self.t[rows]
             passed = np.where(before > 0.0, times - before, np.inf)
-            self.gaps[rows] = followed(self.gaps[rows], passed)
+            self.gaps[rows] = usual_gaps(self.gaps[rows], passed)
         self.last[rows] = fixes
         self.t[rows] = times
         self._tracks.write(rows, times, fixes)

@@ -134,6 +134,7 @@ class Calibrator:
             return False
         self._state.phase, self._state.candidate = "trial", calibration
         self._state.fits += 1
+        self._state.judged = 0
         self._trial = np.zeros(0, SNAPSHOT)
         return True
 
@@ -150,9 +151,13 @@ class Calibrator:
             A calibration that is to be used from now on, or None.
         """
         state = self._state
+        surveyed = locator.calibration.origin == "survey"
+        if surveyed:
+            # Whatever is proposed: people measured.
+            state.phase, state.candidate = "gathers", None
         # Also under a survey: the gateways' places are judged by snapshots, too.
         self._gather(locator, rows, t)
-        if locator.calibration.origin == "survey":
+        if surveyed:
             return None
         if state.phase == "gathers":
             self._begin(locator, t)
@@ -268,6 +273,8 @@ def _by_cluster(gain: Floats, owner: Ints) -> tuple[float, float]:
     """Mean, and its standard error with one trackable's snapshots taken as one voice."""
     names, place = np.unique(owner, return_inverse=True)
     mean = float(gain.mean())
+    if len(names) < LEAST_TRACKABLES:
+        return mean, math.inf
     sums = np.bincount(place, gain - mean)
     few = len(names) / max(len(names) - 1, 1)
     return mean, math.sqrt(few * float((sums**2).sum())) / len(gain)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stream.calibration import Calibration
+from stream.calibration import Calibration, prior
 from stream.calibrator import Calibrator
 from stream.events import Event, EventKind
 from stream.gateway_health import GatewayHealth, Suspicion
@@ -230,7 +230,10 @@ class GatewayWatch:
         if self._tells:
             found = find_suspects(self._links, self._mutual.heard(t), self._places, online=online)
             self._linked = {each.gateway: Suspicion(each.reason, each.sentence) for each in found}
-        fitted = calibrate(self._mutual, self._links, t=t, online=online, base=calibration)
+        # What was fitted to the work stands back here: which of the two explains new snapshots
+        # better is for the trial to say.
+        base = prior(calibration.site) if calibration.origin == "work" else calibration
+        fitted = calibrate(self._mutual, self._links, t=t, online=online, base=base)
         if fitted is not None and fitted != calibration:
             calibrator.propose(fitted)
 

@@ -41,7 +41,7 @@ class Learnt:
     """
 
     def __init__(self, sums: Floats | None = None) -> None:
-        self.sums: Final[Floats] = np.zeros(_BINS + 6) if sums is None else sums.copy()
+        self.sums: Floats = np.zeros(_BINS + 6) if sums is None else sums.copy()
 
     def take_levels(self, rssi: Floats) -> None:
         """A tick's readings in dBm."""

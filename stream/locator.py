@@ -27,6 +27,7 @@ from stream.grid import WINDOW
 from stream.layout import Layout
 from stream.learnt import Learnt
 from stream.motion import MODES, STEP_S
+from stream.patience import FADE_READINGS, FORGET_S, forgotten, lost, usual_gaps
 from stream.residuals import Checked, check, learn
 from stream.rest import rouse
 from stream.scene import Part, Scene
@@ -50,24 +51,15 @@ WALK_FADE_S: Final = 1.5
 # place is the surer the longer it lies, and follows soon when it was carried.
 REST_FADE_SHARE: Final = 0.5
 REST_FADES_S: Final = (2.5, 30.0)
-# ... but never within fewer of its own readings than this.
-FADE_READINGS: Final = 2.0
 # Readings within this time share their shadowing: a walker has then gone its correlation length,
 # some 2 m; who stands is turned and passed by others.
 WALK_SHARES_S: Final = 1.8
 STAND_SHARES_S: Final = 2.5
-# After this long unheard the old place says nothing any more.
-FORGET_S: Final = 30.0
-# A gap between updates counts as no longer than this.
-MOST_GAP_S: Final = 600.0
 # What was roused may be this far from where it lay, or, with the chance below, anywhere near.
 ROUSED_SD_M: Final = 2.5
 _ROUSED_AFAR: Final = 1e-3
 # A window that a trackable has left the middle of by more cells than this follows.
 WINDOW_SLACK: Final = 2
-# Unheard for this long, and for so many of its usual gaps, it is lost.
-LOST_S: Final = 60.0
-LOST_GAPS: Final = 10.0
 
 
 class Locator:
@@ -172,10 +164,9 @@ class Locator:
     def newly_lost(self, t: float) -> Ints:
         """Rows of trackables that have been unheard for too long by now; each is told once."""
         tracks = self.tracks
-        patience = np.maximum(LOST_S, LOST_GAPS * tracks["gap"])
-        lost = np.flatnonzero((tracks["t"] > 0.0) & ~tracks["lost"] & (t - tracks["t"] > patience))
-        tracks["lost"][lost] = True
-        return lost
+        gone = np.flatnonzero(lost(tracks["t"], tracks["gap"], t) & ~tracks["lost"])
+        tracks["lost"][gone] = True
+        return gone
 
     def newly_found(self, rows: Ints) -> Ints:
         """Those of the rows, which were just located, that had been told to be lost."""
@@ -198,16 +189,13 @@ class Locator:
         """Takes the readings into the evidence; forgets and rouses what they say to."""
         track = self.tracks[trackables]
         passed = np.where(track["t"] > 0.0, t - track["t"], np.inf)
-        forgotten = passed > np.maximum(FORGET_S, FADE_READINGS * track["gap"])
-        longer = 0.8 * track["gap"] + 0.2 * np.minimum(passed, MOST_GAP_S)
-        # A slow beacon's gaps are no silence: the next time it is waited for as long as it took.
-        first = np.where(track["t"] > 0.0, np.minimum(passed, MOST_GAP_S), STEP_S)
-        track["gap"] = np.where(forgotten, first, longer)
-        track["mode"][forgotten] = NOWHERE
+        gone = forgotten(track["gap"], passed)
+        track["gap"] = usual_gaps(track["gap"], passed)
+        track["mode"][gone] = NOWHERE
         track["since"][track["mode"] == NOWHERE] = t
         track["looks"] = (track["looks"] + 1) % LOOK_AROUND
         # Those found together do not look around together.
-        track["looks"][forgotten] = trackables[forgotten] % LOOK_AROUND
+        track["looks"][gone] = trackables[gone] % LOOK_AROUND
         rouse(self.evidence, self.learnt, pairs, place, track, np.minimum(passed, FORGET_S))
         # What was roused or found begins with what is heard now.
         anew = (track["mode"] == NOWHERE) | (track["mode"] == ROUSED)

@@ -23,12 +23,15 @@ def partition_of(name: str, partitions: int) -> int:
 
 
 def beacon_partitions(site: Site, partitions: int) -> dict[str, int]:
-    """The partition of every beacon that belongs to a trackable."""
-    return {
-        beacon: partition_of(trackable.id, partitions)
-        for trackable in site.trackables
-        for beacon in trackable.beacons
-    }
+    """The partition of every beacon that belongs to a trackable or a gateway.
+
+    Gateways' own beacons all go to the first partition, which compares the gateways.
+    """
+    assigned = dict.fromkeys(site.gateway_beacons(), 0)
+    for trackable in site.trackables:
+        place = partition_of(trackable.id, partitions)
+        assigned.update(dict.fromkeys(trackable.beacons, place))
+    return assigned
 
 
 def split(batch: Batch, assigned: Mapping[str, int], partitions: int) -> list[Batch]:

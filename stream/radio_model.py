@@ -166,7 +166,8 @@ def _bilinear(patch: MapPatch, cell_m: float, x: Floats, y: Floats) -> Singles:
     between = (1 - q) * ((1 - p) * values[j, i] + p * values[j, i1]) + q * (
         (1 - p) * values[j1, i] + p * values[j1, i1]
     )
-    return between.astype(np.float32)
+    singles: Singles = between.astype(np.float32)
+    return singles
 
 
 def _crossings(site: Site, grid: Grid, place: Floats, floor: Ints) -> Crossings:

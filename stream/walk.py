@@ -72,7 +72,8 @@ def step(
         moved *= stray[:, None, None]
         here[:, from_y, from_x] -= moved
         here[:, to_y, to_x] += moved
-    return mixed
+    after: Singles = mixed
+    return after
 
 
 def _to(shift: int) -> slice:

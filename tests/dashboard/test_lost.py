@@ -8,10 +8,11 @@ from array import array
 import numpy as np
 import pytest
 
-from dashboard.lost import followed, lost, stored_gaps
+from dashboard.lost import stored_gaps
 from dashboard.positions import Positions
 from gateway.readings import Batch
 from stream.engine import Engine
+from stream.patience import lost, usual_gaps
 from stream.site import Site
 from stream.state import latest
 from tests.support.stepper import T0, beacon, depot, rssi
@@ -96,7 +97,7 @@ def test_patience_is_a_minute_or_ten_gaps(gap: float, heard: int, patience: floa
     gaps, times = np.zeros(1, np.float32), np.zeros(1)
     for i in range(heard):
         passed = np.array([gap]) if i else np.array([np.inf])
-        gaps = followed(gaps, passed)
+        gaps = usual_gaps(gaps, passed)
         times += gap
     assert not lost(times, gaps, float(times[0]) + patience - 0.5)[0]
     assert lost(times, gaps, float(times[0]) + patience + 0.5)[0]

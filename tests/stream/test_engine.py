@@ -97,7 +97,7 @@ def test_ticks_are_in_order_and_on_the_grid() -> None:
     assert all(np.all(np.diff(tick.fixes["trackable"].astype(int)) > 0) for tick in step.ticks)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_crash_anywhere_changes_nothing(data: st.DataObject) -> None:
     """State taken anywhere, restored, fed again what was not done: the same bytes come out."""
@@ -163,7 +163,10 @@ def test_a_beacon_heard_once_has_its_fix() -> None:
     [tick] = step.ticks
     assert tick.t == T0 + 0.5
     assert tick.fixes["trackable"].tolist() == [2]
-    assert (tick.fixes["x"][0], tick.fixes["y"][0]) == pytest.approx((19.0, 1.0), abs=0.01)
+    # One gateway alone says that it is somewhere around, and the radius says so too.
+    away = np.hypot(tick.fixes["x"][0] - 19.0, tick.fixes["y"][0] - 1.0)
+    assert away < 5.0
+    assert tick.fixes["accuracy"][0] > away
     assert tick.fixes["zone"][0] == NONE
     assert tick.fixes["accuracy"][0] > 1.0
 

@@ -49,7 +49,7 @@ class FittingEngine(Engine):
         super().__init__(site, version, partition, partitions, calibration, calibration_number)
         self._place: Final = site.id
         self._used = calibration or prior(site.id)
-        self._own: Calibration | None = None
+        self._mine: Calibration | None = None
         self._count = 0
         self._fits = 0
         self._final: list[TickFixes] = []
@@ -64,18 +64,18 @@ class FittingEngine(Engine):
         self._rest[1].extend(step.done)
         for tick in step.ticks:
             fixes = tick.fixes.copy()
-            fixes["accuracy"] = -(self._own or self._used).offset_dbm
+            fixes["accuracy"] = -(self._mine or self._used).offset_dbm
             self._final.append(tick._replace(fixes=fixes))
             self._count += 1
             if self.every and self._count % self.every == 0:
                 self._fits += 1
-                self._own = own_fit(self._place, self._fits, tick.t)
-                self._fitted.append(self._own)
+                self._mine = own_fit(self._place, self._fits, tick.t)
+                self._fitted.append(self._mine)
 
     def change_calibration(self, calibration: Calibration, number: int, token: str) -> None:
         """As the engine's; its own fit is dropped for a newer version."""
         if number > self.calibration_number:
-            self._used, self._own = calibration, None
+            self._used, self._mine = calibration, None
         super().change_calibration(calibration, number, token)
 
     def take(self) -> Step:
@@ -93,7 +93,7 @@ class FittingEngine(Engine):
 
     def dump(self) -> bytes:
         """The engine's state, and its own."""
-        own = None if self._own is None else encode_calibration(self._own)
+        own = None if self._mine is None else encode_calibration(self._mine)
         return msgspec.msgpack.encode(
             [super().dump(), self.calibration_number, own, self._count, self._fits]
         )
@@ -115,7 +115,7 @@ class FittingEngine(Engine):
         made.change_calibration(used, number, "")
         made.take()
         made._used, made._count, made._fits = used, count, fits
-        made._own = None if own is None else parse_calibration(own, _SOURCE)
+        made._mine = None if own is None else parse_calibration(own, _SOURCE)
         return made
 
 
