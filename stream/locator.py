@@ -55,6 +55,8 @@ REST_FADES_S: Final = (2.5, 30.0)
 # some 2 m; who stands is turned and passed by others.
 WALK_SHARES_S: Final = 1.8
 STAND_SHARES_S: Final = 2.5
+# By then a slow tag's walker may be anywhere in its window: more steps only cost time.
+MOST_STEPS: Final = 64
 # What was roused may be this far from where it lay, or, with the chance below, anywhere near.
 ROUSED_SD_M: Final = 2.5
 _ROUSED_AFAR: Final = 1e-3
@@ -166,6 +168,8 @@ class Locator:
         tracks = self.tracks
         gone = np.flatnonzero(lost(tracks["t"], tracks["gap"], t) & ~tracks["lost"])
         tracks["lost"][gone] = True
+        # It will be found anew in any case, and the filter of one who left is dead weight.
+        tracks["mode"][gone] = NOWHERE
         return gone
 
     def newly_found(self, rows: Ints) -> Ints:
@@ -244,7 +248,7 @@ class Locator:
         motions, cell_m = self.layout.motions, self.layout.grid.cell_m
         before = unpack(self._pool.get(rows))
         passed = t - some["t"]
-        steps = np.maximum(np.rint(passed / STEP_S).astype(np.int64), 1)
+        steps = np.clip(np.rint(passed / STEP_S).astype(np.int64), 1, MOST_STEPS)
         free = scene.free[scene.starts(some)]
         change = motions.change[rows]
         reach = np.minimum(motions.speed_m_s[rows] * (STEP_S / cell_m), 1.0).astype(np.float32)
