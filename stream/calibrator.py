@@ -39,19 +39,24 @@ PER_TICK: Final = 8
 # Kept; new ones then take the place of the oldest.
 KEPT: Final = 1_200
 # The first fit needs so many, of so many trackables; the next ones wait for this long.
-LEAST_SNAPSHOTS: Final = 40
-LEAST_TRACKABLES: Final = 3
+LEAST_SNAPSHOTS: Final = 20
+LEAST_TRACKABLES: Final = 1
 FIRST_AFTER_S: Final = 60.0
 EVERY_S: Final = 240.0
 # Turns of expectation and maximisation, one per tick. More make the gateways' offsets follow the
 # noise (measured in simulated halls).
 TURNS: Final = 3
-# A trial needs so many snapshots that the fit has not seen, and ends undecided after so many.
-TRIAL_FROM: Final = 40
-TRIAL_MOST: Final = 400
+# A verdict is sought at so many snapshots that the fit has not seen, each time twice as many; at
+# the last the trial ends.
+VERDICTS_AT: Final = (15, 30, 60, 120, 240, 400)
+TRIAL_FROM: Final = VERDICTS_AT[0]
+TRIAL_MOST: Final = VERDICTS_AT[-1]
 # ... of which it must explain more by so many standard errors, and by so many nats each.
 SURE: Final = 2.0
 WORTH_NATS: Final = 0.02
+# Fewer trackables than this are too few to judge by how they differ.
+FEW: Final = 8
+FEW_TIMES: Final = 2.0
 
 Phase = Literal["gathers", "fits", "trial"]
 
@@ -234,8 +239,7 @@ class Calibrator:
     def _judge(self, locator: Locator, online: Bools, t: float) -> Calibration | None:
         state = self._state
         count = len(self._trial)
-        # Only now and then: a verdict costs as much as a turn.
-        if count - state.judged < TRIAL_FROM and count < TRIAL_MOST:
+        if not any(state.judged < least <= count for least in VERDICTS_AT):
             return None
         state.judged = count
         assert state.candidate is not None  # noqa: S101  # the one on trial
@@ -273,11 +277,12 @@ def _by_cluster(gain: Floats, owner: Ints) -> tuple[float, float]:
     """Mean, and its standard error with one trackable's snapshots taken as one voice."""
     names, place = np.unique(owner, return_inverse=True)
     mean = float(gain.mean())
-    if len(names) < LEAST_TRACKABLES:
-        return mean, math.inf
+    # Few voices say little of how voices differ: then twice what single snapshots say.
+    alone = FEW_TIMES * float(gain.std()) / math.sqrt(len(gain))
     sums = np.bincount(place, gain - mean)
-    few = len(names) / max(len(names) - 1, 1)
-    return mean, math.sqrt(few * float((sums**2).sum())) / len(gain)
+    spread = len(names) / max(len(names) - 1, 1) * float((sums**2).sum())
+    together = math.sqrt(spread) / len(gain)
+    return mean, together if len(names) >= FEW else max(alone, together)
 
 
 def carry_over(

@@ -264,14 +264,33 @@ def test_a_better_one_from_elsewhere_is_taken_by_trial() -> None:
     assert msgspec.structs.replace(work.adopted[0].calibration, note="") == true
 
 
-def test_one_voice_decides_nothing() -> None:
-    """However much better one trackable's snapshots are explained, others must agree."""
-    work = Work(other()).run(0.5)
-    assert work.calibrator.propose(msgspec.structs.replace(prior("hall"), exponent=1.9))
-    for _ in range(120):
-        work.step([0])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_one_voice_is_not_believed_by_chance(seed: int) -> None:
+    """A site with one tag calibrates itself, too, but not while the model in use is right."""
+    air = AsBelieved(hall(["picker"]))
+    work = Work(air, seed=seed, tag_sd_db=0.0, learns=False).run(25.0)
+    assert work.calibrator.counts[1] >= 1
     assert work.adopted == []
-    assert len(work.calibrator.dump().trial) > 2 * TRIAL_FROM * SNAPSHOT.itemsize
+
+
+def test_one_tag_is_enough_where_the_model_is_far_off() -> None:
+    """Many snapshots of one tag say as well that the hall is open."""
+    air = Air(hall(["picker"]), exponent=1.7, noise_db=3.0)
+    work = Work(air).run(25.0)
+    assert work.adopted
+    assert abs(work.adopted[-1].calibration.exponent - 1.7) < 0.9 * abs(EXPONENT - 1.7)
+
+
+def test_a_trial_ends_however_often_one_was_held_before() -> None:
+    """Proposal after proposal, each that explains about as much: none stays for ever."""
+    work = Work(as_assumed()).run(0.5)
+    for number in range(3):
+        like = msgspec.structs.replace(prior("hall"), offset_dbm=OFFSET_DBM - 0.001 * (1 + number))
+        begun = work.number
+        assert work.calibrator.propose(like)
+        while work.calibrator.dump().phase == "trial":
+            work.step()
+            assert (work.number - begun) * len(PICKERS) < 1.5 * TRIAL_MOST
 
 
 def test_a_survey_is_never_replaced_and_nothing_grows_under_it() -> None:
@@ -320,14 +339,10 @@ def test_snapshots_are_taken_in_turn_and_rarely_of_what_rests() -> None:
     assert work.calibrator.counts[0] < 12 * 30
 
 
-def test_few_gateways_and_few_trackables_make_no_fit() -> None:
-    """Places that any place explains are left out; two tags do not calibrate a site."""
+def test_what_few_gateways_hear_is_left_out() -> None:
+    """Two gateways explain any place: of tags that no more of them hear nothing is taken."""
     faint = other()._replace(offset_dbm=-95.0)
     assert Work(faint).run(3.0).calibrator.counts[0] < LEAST_SNAPSHOTS
-    two = Air(hall(["picker", "picker"]), exponent=1.9, noise_db=3.0)
-    work = Work(two).run(12.0)
-    assert work.calibrator.counts[:2] == (len(work.calibrator.snapshots), 0)
-    assert len(work.calibrator.snapshots) > LEAST_SNAPSHOTS
 
 
 def test_killed_anywhere_it_goes_on_as_if_nothing_had_happened() -> None:
@@ -351,14 +366,12 @@ def test_a_verdict_is_not_sought_again_until_there_is_more_to_judge() -> None:
     work.calibrator.propose(prior("hall"))
     while len(work.calibrator.dump().trial) < TRIAL_FROM * SNAPSHOT.itemsize:
         work.step()
-    judged = work.calibrator.dump().judged
-    assert judged >= TRIAL_FROM
-    for _ in range(10):
-        # Were it to look again, it would have to ask the model; there is none to ask.
-        work.calibrator.follow(work.locator, np.zeros(0, np.int64), work.t, NOBODY)
-    assert work.calibrator.dump().judged == judged
-    work.step()
-    assert work.calibrator.dump().judged == judged
+    state = work.calibrator.dump()
+    if state.phase == "trial":
+        for _ in range(10):
+            # Were it to look again, it would have to make tables; of these none can be made.
+            work.calibrator.follow(work.locator, np.zeros(0, np.int64), work.t, NOBODY)
+        assert work.calibrator.dump() == state
 
 
 def renamed(site: Site, ids: list[str]) -> Site:
