@@ -264,13 +264,15 @@ def test_a_better_one_from_elsewhere_is_taken_by_trial() -> None:
     assert msgspec.structs.replace(work.adopted[0].calibration, note="") == true
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_one_voice_is_not_believed_by_chance(seed: int) -> None:
-    """A site with one tag calibrates itself, too, but not while the model in use is right."""
+def test_what_one_tag_teaches_is_kept_near_the_prior() -> None:
+    """A site with one tag calibrates itself, too; where the prior was right it stays about so."""
     air = AsBelieved(hall(["picker"]))
-    work = Work(air, seed=seed, tag_sd_db=0.0, learns=False).run(25.0)
+    work = Work(air, tag_sd_db=0.0, learns=False).run(15.0)
     assert work.calibrator.counts[1] >= 1
-    assert work.adopted == []
+    for _, found in work.adopted:
+        assert abs(found.exponent - EXPONENT) < 0.7
+        assert abs(found.offset_dbm - OFFSET_DBM) < 3.0
+        assert max(abs(fit.offset_db) for fit in found.gateways.values()) < 2.0
 
 
 def test_one_tag_is_enough_where_the_model_is_far_off() -> None:
@@ -281,16 +283,15 @@ def test_one_tag_is_enough_where_the_model_is_far_off() -> None:
     assert abs(work.adopted[-1].calibration.exponent - 1.7) < 0.9 * abs(EXPONENT - 1.7)
 
 
-def test_a_trial_ends_however_often_one_was_held_before() -> None:
-    """Proposal after proposal, each that explains about as much: none stays for ever."""
-    work = Work(as_assumed()).run(0.5)
-    for number in range(3):
-        like = msgspec.structs.replace(prior("hall"), offset_dbm=OFFSET_DBM - 0.001 * (1 + number))
-        begun = work.number
-        assert work.calibrator.propose(like)
-        while work.calibrator.dump().phase == "trial":
-            work.step()
-            assert (work.number - begun) * len(PICKERS) < 1.5 * TRIAL_MOST
+def test_a_trial_is_judged_from_its_own_beginning() -> None:
+    """However far the trial before it went, a bad proposal is refused soon."""
+    work = Work(as_assumed())
+    work.calibrator = Calibrator(work.layout, CalibratorState(judged=TRIAL_MOST - 1))
+    assert work.calibrator.propose(msgspec.structs.replace(prior("hall"), exponent=1.5))
+    while work.calibrator.dump().phase == "trial":
+        work.step()
+        assert work.number * len(PICKERS) < TRIAL_MOST // 2
+    assert work.adopted == []
 
 
 def test_a_survey_is_never_replaced_and_nothing_grows_under_it() -> None:
