@@ -191,7 +191,7 @@ def summed(readings: Readings) -> Pairs:
     differs = np.diff(pair[order]) != 0
     if not differs.all():
         # Sums of floats must come out the same whatever order the readings came in.
-        order = np.lexsort((readings.age, readings.rssi, pair))
+        order = np.lexsort((readings.n, readings.age, readings.rssi, pair))
     pair = pair[order]
     starts = np.flatnonzero(np.concatenate(([True], differs)))
     beacon, gateway = pair[starts] // span, pair[starts] % span
